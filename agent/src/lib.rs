@@ -1,0 +1,1 @@
+//! The hive: pulls models, supervises workers, reports.

@@ -1,0 +1,1 @@
+//! The queen: controllers that observe, plan and execute.

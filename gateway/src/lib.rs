@@ -1,0 +1,1 @@
+//! The OpenAI front door: load table, route, admit, hold, proxy.

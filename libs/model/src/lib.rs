@@ -1,0 +1,1 @@
+//! Pure: model references, GGUF header check, shapes, memory estimate.

@@ -1,0 +1,1 @@
+//! Pure: which hive a replica goes to, and why not the others.

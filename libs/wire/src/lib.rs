@@ -1,0 +1,1 @@
+//! Words between processes: OpenAI types, worker control, SSE, error envelope and codes.

@@ -1,0 +1,1 @@
+//! The one place where YAML is read: budgets, duplicate keys, spans.
