@@ -1,1 +1,13 @@
 //! Pure: model references, GGUF header check, shapes, memory estimate.
+//!
+//! Nothing here touches a file system, a clock or a network: bytes and readers are arguments.
+
+pub mod builtin;
+pub mod format;
+pub mod gguf;
+pub mod memory;
+pub mod reference;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use reference::ModelRef;
