@@ -39,11 +39,12 @@ fn structural(schema: &mut Value) {
     if map.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint")) {
         map.remove("format");
     }
+    if let Some(Value::Array(values)) = map.get_mut("enum") {
+        values.retain(|v| !v.is_null());
+    }
     one_variant(map);
-    for key in ["properties"] {
-        if let Some(Value::Object(fields)) = map.get_mut(key) {
-            fields.values_mut().for_each(structural);
-        }
+    if let Some(Value::Object(fields)) = map.get_mut("properties") {
+        fields.values_mut().for_each(structural);
     }
     for key in ["items", "additionalProperties"] {
         if let Some(inner) = map.get_mut(key) {
@@ -128,6 +129,8 @@ mod tests {
                 for word in ["nullable", "anyOf", "oneOf", "$ref"] {
                     assert!(!map.contains_key(word), "{word} in {map:?}");
                 }
+                let null_in_enum = map.get("enum").and_then(Value::as_array).is_some_and(|v| v.contains(&Value::Null));
+                assert!(!null_in_enum, "null in {map:?}");
             });
             let kind = &crd["spec"]["names"]["kind"];
             assert!(
