@@ -70,19 +70,14 @@ pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 
-/// A model reference; the rule is the grammar that the parser has too.
+/// A model reference; the rule is the grammar of the parser in rbee-model.
 pub(crate) fn model_uri(_: &mut SchemaGenerator) -> Schema {
+    let message = format!("a model reference is {}, and holds no '..'", rbee_model::reference::URI_FORMS);
     json_schema!({
         "type": "string",
         "minLength": 1,
-        "maxLength": 1024,
-        "x-kubernetes-validations": [
-            {
-                "rule": "self.matches('^(hf:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(:[A-Za-z0-9][A-Za-z0-9._/-]{0,255})?(@[A-Za-z0-9][A-Za-z0-9._/-]{0,127})?|file:///[ -$&-\\\\[\\\\]-~]+|https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?/[!-$&-\\\\[\\\\]-~]+|builtin:[a-z0-9][a-z0-9._-]{0,62})$')",
-                "message": "a model reference is hf:ORG/REPO[:FILE-OR-QUANT][@REVISION], file:///ABSOLUTE/PATH, https://HOST/PATH or builtin:NAME",
-            },
-            {"rule": "!self.contains('..')", "message": "a model reference holds no '..'"},
-        ],
+        "maxLength": rbee_model::reference::MAX_URI_CHARS,
+        "x-kubernetes-validations": [{"rule": rbee_model::reference::URI_CEL, "message": message}],
     })
 }
 
