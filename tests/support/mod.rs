@@ -244,8 +244,13 @@ pub fn wait_until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// One request over plain HTTP on loopback; the answer's status and body.
+/// One request over plain HTTP on loopback; the answer's status and body. Its runtime has a thread of its own, so that
+/// it can be called from any test.
 pub fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str>) -> Option<(u16, String)> {
+    thread::scope(|scope| scope.spawn(|| request(method, url, headers, body)).join().ok()?)
+}
+
+fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str>) -> Option<(u16, String)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().ok()?;

@@ -1,0 +1,83 @@
+//! `rbee hive`: the node agent; without a queen to join it is `rbee up`.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use rbee_agent::{ClientSource, Timing, WorkerCommand};
+use rbee_apiserver::Identity;
+
+use super::{
+    Part,
+    api::{self, Embedded},
+    bind,
+    queen::host_name,
+    up,
+};
+use crate::{
+    cli::{self, HiveCommon},
+    home::{self, Home},
+    signals,
+};
+
+/// Runs until it is asked to end or fails.
+pub async fn run(args: cli::Hive, connection: rbee_keeper::Connection, home: &Home) -> Result<ExitCode> {
+    let folder = args.data_dir.unwrap_or_else(|| home.hive());
+    let client = match (connection.queen.clone(), connection.kubeconfig.clone()) {
+        (Some(queen_url), _) => ClientSource::Remote { queen_url, token: connection.token()? },
+        (None, Some(file)) => ClientSource::Kubernetes(Box::new(api::kubeconfig(&file, connection.context.clone()).await?)),
+        (None, None) => return up::run_with(args.listen, args.hive, folder, home).await,
+    };
+    let shutdown = signals::shutdown()?;
+    home::private_dir(&folder)?;
+    let mut hive = start(&args.hive, folder, client).await?;
+    tokio::select! {
+        () = shutdown.cancelled() => hive.stop().await?,
+        error = hive.ended() => return Err(error),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The hive of this process, listening.
+pub async fn start(args: &HiveCommon, folder: PathBuf, client: ClientSource) -> Result<Part> {
+    let listener = bind(args.hive_listen, "--hive-listen").await?;
+    let address = listener.local_addr()?;
+    let config = rbee_agent::Config {
+        name: name(args)?,
+        data_dir: folder,
+        labels: labels(&args.labels)?,
+        client,
+        listener,
+        worker: WorkerCommand::subcommand_of(std::env::current_exe().context("this executable has no path: workers cannot be started")?),
+        environment: std::env::vars_os().collect(),
+        stop_workers: true,
+        first_worker_port: rbee_agent::Config::FIRST_WORKER_PORT,
+        timing: Timing::default(),
+    };
+    let part = Part::start("hive", |stop| rbee_agent::run(config, stop));
+    eprintln!("hive: listening on http://{address}");
+    Ok(part)
+}
+
+/// How a hive in the queen's own process reaches the API: over the router, as itself; for its callers over TLS.
+pub fn in_process(api: &Embedded, name: &str) -> ClientSource {
+    let client = api.client(Identity::hive(name));
+    let (url, ca) = (api.url(), api.server().ca_pem());
+    let callers = Arc::new(move |token: &str| {
+        let Some(url) = &url else { bail!("this API server listens nowhere: it takes no requests of others") };
+        rbee_agent::join::client_with_token(url, &ca, token)
+    });
+    ClientSource::Given { client, callers }
+}
+
+/// The name that was given, else the host's.
+pub fn name(args: &HiveCommon) -> Result<String> {
+    args.name.clone().map_or_else(host_name, Ok)
+}
+
+fn labels(pairs: &[String]) -> Result<BTreeMap<String, String>> {
+    let split = |pair: &String| {
+        let (key, value) = pair.split_once('=').with_context(|| format!("--label {pair}: expected KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    pairs.iter().filter(|p| !p.is_empty()).map(split).collect()
+}
