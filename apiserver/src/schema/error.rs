@@ -68,6 +68,8 @@ pub enum BadValue {
     Omitted,
     /// Shown as JSON, strings quoted.
     Json(Value),
+    /// Shown as it is.
+    Text(String),
 }
 
 /// One thing that is wrong with one field.
@@ -150,12 +152,15 @@ impl FieldError {
     /// The words without the field: `Invalid value: -1: …`; the `message` of a cause in a Status.
     pub fn body(&self) -> String {
         let mut text = self.kind.words().to_string();
-        if let (BadValue::Json(value), false) = (
-            &self.bad_value,
-            matches!(self.kind, ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal),
-        ) {
+        let hidden = matches!(self.kind, ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal);
+        let shown = match &self.bad_value {
+            BadValue::Json(value) if !hidden => Some(go_value(value)),
+            BadValue::Text(value) if !hidden => Some(value.clone()),
+            _ => None,
+        };
+        if let Some(shown) = shown {
             text.push_str(": ");
-            text.push_str(&go_value(value));
+            text.push_str(&shown);
         }
         if !self.detail.is_empty() {
             text.push_str(": ");
@@ -207,7 +212,7 @@ pub fn go_value(value: &Value) -> String {
 }
 
 /// A number as Go's `%v` prints it.
-fn go_number(n: &serde_json::Number) -> String {
+pub(crate) fn go_number(n: &serde_json::Number) -> String {
     match n.as_f64() {
         Some(f) if n.is_f64() => go_float(f, 21),
         _ => n.to_string(),
@@ -215,7 +220,7 @@ fn go_number(n: &serde_json::Number) -> String {
 }
 
 /// Go's shortest float form: exponents below -4 or from `large` on are written as `1e+21`.
-fn go_float(f: f64, large: i32) -> String {
+pub(crate) fn go_float(f: f64, large: i32) -> String {
     if f == 0.0 {
         return "0".into();
     }
@@ -230,7 +235,7 @@ fn go_float(f: f64, large: i32) -> String {
 }
 
 /// JSON as Go's `json.Marshal` writes it: keys sorted, `<`, `>` and `&` escaped.
-fn go_json(value: &Value) -> String {
+pub(crate) fn go_json(value: &Value) -> String {
     let text = match value {
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();
