@@ -1,0 +1,192 @@
+//! The worker's command line: what was typed, and how it becomes a [`Config`].
+
+use crate::config::{Config, HiveLink, Secret};
+use crate::engine::candle::WeightMode;
+use rbee_wire::ErrorCode;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Flags of `rbee worker`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// GGUF file to serve
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// Port on loopback, or HOST:PORT; when it is taken the next free one is used, 0 takes any
+    #[arg(long, alias = "addr", value_name = "PORT", default_value = "8001", value_parser = parse_listen)]
+    pub port: SocketAddr,
+
+    /// Requests computed at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub slots: u16,
+
+    /// Tokens of one sequence [default: the model's own, at most 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context_length: Option<u32>,
+
+    /// Name of this worker at its hive
+    #[arg(long, value_name = "ID")]
+    pub worker_id: Option<String>,
+
+    /// Model id in the OpenAI API [default: the file's name without its ending]
+    #[arg(long, value_name = "REF")]
+    pub model_ref: Option<String>,
+
+    /// Where to report readiness
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<http::Uri>,
+
+    /// Unix socket of the hive; without a hive behind it for 60 s the worker drains and exits
+    #[arg(long, value_name = "PATH")]
+    pub hive_socket: Option<PathBuf>,
+
+    /// Backend: cpu
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub backend: String,
+
+    /// Device of the backend
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub device: u32,
+
+    /// Threads that compute [default: one per physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// Secrets that come by the environment, never by flags.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// `RBEE_API_KEY`
+    pub api_key: Option<Secret>,
+    /// `RBEE_NONCE`
+    pub nonce: Option<Secret>,
+}
+
+impl Secrets {
+    /// Looks the variables up; empty ones count as absent.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name| lookup(name).filter(|v| !v.is_empty()).map(Secret::new);
+        Self { api_key: get("RBEE_API_KEY"), nonce: get("RBEE_NONCE") }
+    }
+}
+
+/// Settings that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("backend {0:?} is not available in this worker; there is: cpu")]
+    Backend(String),
+    #[error("device {0} of backend cpu does not exist; there is: 0")]
+    Device(u32),
+    #[error("{0} is not a loopback address: set RBEE_API_KEY, without a key a worker listens on loopback only")]
+    NeedsKey(SocketAddr),
+    #[error("--callback-url {0}: only http:// URLs with a host are supported")]
+    Callback(String),
+}
+
+impl ConfigError {
+    /// The code that goes with it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Backend(_) => ErrorCode::BackendNotAvailable,
+            Self::Device(_) => ErrorCode::DeviceNotAvailable,
+            Self::NeedsKey(_) | Self::Callback(_) => ErrorCode::InvalidRequest,
+        }
+    }
+
+    /// What the process exits with: 2 for wrong usage, 1 for what this machine does not have.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Backend(_) | Self::Device(_) => 1,
+            Self::NeedsKey(_) | Self::Callback(_) => 2,
+        }
+    }
+}
+
+impl Args {
+    /// Makes every choice that was left open. `cores` is the number of physical cores.
+    pub fn resolve(self, secrets: Secrets, cores: usize) -> Result<Config, ConfigError> {
+        if self.backend != "cpu" {
+            return Err(ConfigError::Backend(self.backend));
+        }
+        if self.device != 0 {
+            return Err(ConfigError::Device(self.device));
+        }
+        if !self.port.ip().is_loopback() && secrets.api_key.is_none() {
+            return Err(ConfigError::NeedsKey(self.port));
+        }
+        if let Some(url) = &self.callback_url
+            && (url.scheme_str() != Some("http") || url.host().is_none())
+        {
+            return Err(ConfigError::Callback(url.to_string()));
+        }
+        let stem = self.model.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
+        let model_ref = self.model_ref.unwrap_or_else(|| stem.clone());
+        Ok(Config {
+            worker_id: self.worker_id.unwrap_or(stem),
+            model: self.model,
+            model_ref,
+            listen: self.port,
+            slots: usize::from(self.slots),
+            context_length: self.context_length,
+            weights: WeightMode::AsStored,
+            threads: self.threads.map_or(cores, usize::from).max(1),
+            device: self.device,
+            api_key: secrets.api_key,
+            hive: HiveLink { callback_url: self.callback_url, socket: self.hive_socket, nonce: secrets.nonce },
+        })
+    }
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| "expected a port from 0 to 65535, or HOST:PORT with an IP address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(more: &[&str]) -> Result<Args, clap::Error> {
+        Cli::try_parse_from(["worker", "--model", "/m/tiny.Q8_0.gguf"].iter().chain(more)).map(|c| c.args)
+    }
+
+    fn key() -> Secrets {
+        Secrets::from_env(|name| (name == "RBEE_API_KEY").then(|| "k3y".to_owned()))
+    }
+
+    #[test]
+    fn what_was_left_open_is_chosen() {
+        let config = parse(&[]).unwrap().resolve(Secrets::default(), 4).unwrap();
+        assert_eq!((config.model_ref.as_str(), config.worker_id.as_str()), ("tiny.Q8_0", "tiny.Q8_0"));
+        assert_eq!((config.listen.to_string().as_str(), config.slots, config.threads), ("127.0.0.1:8001", 1, 4));
+        let config = parse(&["--addr", "0.0.0.0:9", "--slots", "64", "--threads", "2"]).unwrap();
+        let config = config.resolve(key(), 4).unwrap();
+        assert_eq!((config.listen.to_string().as_str(), config.slots, config.threads), ("0.0.0.0:9", 64, 2));
+        assert!(!format!("{config:?}").contains("k3y"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for wrong in
+            [["--port", "65536"], ["--slots", "0"], ["--slots", "65"], ["--context-length", "0"], ["--threads", "0"]]
+        {
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+        let refuse = |more: &[&str]| parse(more).unwrap().resolve(Secrets::default(), 1).unwrap_err();
+        assert_eq!(refuse(&["--backend", "cuda"]).code(), ErrorCode::BackendNotAvailable);
+        assert_eq!(refuse(&["--device", "1"]).code(), ErrorCode::DeviceNotAvailable);
+        assert_eq!(refuse(&["--port", "0.0.0.0:1"]).exit_code(), 2);
+        assert!(matches!(refuse(&["--callback-url", "https://h/x"]), ConfigError::Callback(_)));
+    }
+}

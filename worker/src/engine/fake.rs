@@ -1,0 +1,104 @@
+//! An engine for tests: it says a fixed list of tokens, as fast or as slowly as the test wants.
+
+use super::{Chunk, Engine, EngineError};
+use std::sync::mpsc::Receiver;
+
+/// Says `script[n]` as the n-th token of every answer, then `end`.
+pub struct FakeEngine {
+    slots: Vec<Vec<u32>>,
+    /// Tokens given without a wish for logits or with several: the prompt.
+    prompts: Vec<usize>,
+    context_length: usize,
+    vocab_size: usize,
+    script: Vec<u32>,
+    end: u32,
+    /// Each step first takes one of these; when the sender is gone steps are free.
+    gate: Option<Receiver<()>>,
+    /// Steps fail after so many.
+    fail_after: Option<usize>,
+}
+
+impl FakeEngine {
+    pub fn new(slots: usize, context_length: usize, vocab_size: usize, script: Vec<u32>, end: u32) -> Self {
+        Self {
+            slots: vec![Vec::new(); slots],
+            prompts: vec![0; slots],
+            context_length,
+            vocab_size,
+            script,
+            end,
+            gate: None,
+            fail_after: None,
+        }
+    }
+
+    /// Every step waits for a message.
+    pub fn gated(mut self, gate: Receiver<()>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// The steps after the first `steps` fail.
+    pub fn failing_after(mut self, steps: usize) -> Self {
+        self.fail_after = Some(steps);
+        self
+    }
+}
+
+impl Engine for FakeEngine {
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
+    fn step(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>, EngineError> {
+        if let Some(gate) = &self.gate
+            && gate.recv().is_err()
+        {
+            self.gate = None;
+        }
+        if let Some(left) = &mut self.fail_after {
+            *left = left.checked_sub(1).ok_or_else(|| EngineError::Compute("as the test wanted".into()))?;
+        }
+        let mut rows = Vec::new();
+        for chunk in chunks {
+            let held = &mut self.slots[chunk.slot];
+            if held.len() != chunk.position {
+                return Err(EngineError::Position { slot: chunk.slot, held: held.len(), position: chunk.position });
+            }
+            let first_answer = chunk.logits && self.prompts[chunk.slot] == 0;
+            held.extend_from_slice(chunk.tokens);
+            if held.len() > self.context_length {
+                let (slot, wanted, context_length) = (chunk.slot, held.len(), self.context_length);
+                return Err(EngineError::ContextFull { slot, wanted, context_length });
+            }
+            if first_answer {
+                self.prompts[chunk.slot] = held.len();
+            }
+            if chunk.logits {
+                let said = held.len() - self.prompts[chunk.slot];
+                let token = self.script.get(said).copied().unwrap_or(self.end);
+                let mut row = vec![0.0; self.vocab_size];
+                row[token as usize] = 10.0;
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn reset(&mut self, slot: usize) {
+        self.slots[slot].clear();
+        self.prompts[slot] = 0;
+    }
+}

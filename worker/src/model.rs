@@ -1,0 +1,112 @@
+//! A model file: opened, checked, and turned into an engine, a tokenizer and a chat template.
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::candle::{self, CandleEngine, Options, Progress};
+use crate::template::{ChatTemplate, TemplateError};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use rbee_model::format::{self, UnsupportedFormat};
+use rbee_model::gguf::{GgufError, Header};
+use rbee_wire::ErrorCode;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Longest context that is used without being asked for, in tokens.
+const DEFAULT_CONTEXT: u64 = 8192;
+
+/// Why a model file is not served. The file is named in front.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot load the model {}: {kind}", path.display())]
+pub struct ModelError {
+    pub path: PathBuf,
+    #[source]
+    pub kind: ModelErrorKind,
+}
+
+/// What is wrong with a model file.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelErrorKind {
+    #[error("the GGUF file cannot be opened: {0}")]
+    Open(std::io::Error),
+    #[error("{0}")]
+    Gguf(GgufError),
+    #[error("{0}")]
+    Unsupported(UnsupportedFormat),
+    #[error("GGUF tokenizer: {0}")]
+    Tokenizer(TokenizerError),
+    #[error("{0}")]
+    Engine(candle::LoadError),
+}
+
+impl ModelErrorKind {
+    /// The code that goes with it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Open(_) => ErrorCode::ModelNotFound,
+            Self::Gguf(_) => ErrorCode::InvalidModelFile,
+            Self::Unsupported(_) | Self::Tokenizer(_) | Self::Engine(_) => ErrorCode::UnsupportedFormat,
+        }
+    }
+}
+
+/// What requests need of a model besides the engine.
+pub struct Model {
+    pub tokenizer: Arc<Tokenizer>,
+    /// None if the file has no template; an unusable one is told when it is needed.
+    pub template: Option<Result<ChatTemplate, TemplateError>>,
+    /// Tokens of one sequence.
+    pub context_length: usize,
+    pub slots: usize,
+    pub memory_bytes: u64,
+}
+
+/// Opens, checks and loads the model of a configuration. Blocks.
+pub fn load(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<(Box<dyn Engine>, Model), ModelError> {
+    load_file(&config.model, config, progress).map_err(|kind| ModelError { path: config.model.clone(), kind })
+}
+
+fn load_file(
+    path: &Path,
+    config: &Config,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Box<dyn Engine>, Model), ModelErrorKind> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    format::check_file_name(&name).map_err(ModelErrorKind::Unsupported)?;
+    let file = File::open(path).map_err(ModelErrorKind::Open)?;
+    let metadata = file.metadata().map_err(ModelErrorKind::Open)?;
+    if !metadata.is_file() {
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(ModelErrorKind::Open(error));
+    }
+    let header = Header::read(&file, metadata.len()).map_err(ModelErrorKind::Gguf)?;
+    format::check(&header).map_err(ModelErrorKind::Unsupported)?;
+    // SAFETY: the file is only read. If somebody cuts it while it is mapped the process gets SIGBUS and its hive restarts it.
+    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(ModelErrorKind::Open)?;
+    let trained = header.summary().context_length;
+    let context_length = match config.context_length {
+        Some(wanted) if u64::from(wanted) > trained => {
+            tracing::warn!(wanted, trained, "the context is limited to what the model was trained with");
+            trained
+        }
+        Some(wanted) => u64::from(wanted),
+        None => trained.min(DEFAULT_CONTEXT),
+    } as usize;
+    let options = Options { slots: config.slots, context_length, weights: config.weights, threads: config.threads };
+    let (engine, tokenizer) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::from_header(&header));
+        let engine = CandleEngine::load(&header, &bytes, options, progress).map_err(ModelErrorKind::Engine);
+        let tokenizer = tokenizer.join().unwrap_or(Err(TokenizerError::Missing("tokenizer.ggml.tokens")));
+        (engine, tokenizer.map_err(ModelErrorKind::Tokenizer))
+    });
+    let (engine, tokenizer) = (engine?, tokenizer?);
+    let template = header.str("tokenizer.chat_template").map(ChatTemplate::new);
+    let model = Model {
+        tokenizer: Arc::new(tokenizer),
+        template,
+        context_length,
+        slots: config.slots,
+        memory_bytes: engine.memory_bytes(),
+    };
+    Ok((Box::new(engine), model))
+}

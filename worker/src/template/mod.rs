@@ -1,0 +1,144 @@
+//! Chat templates: the model's Jinja text applied to messages, within bounds.
+
+use crate::tokenizer::Tokenizer;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{Environment, Error, ErrorKind, context};
+use rbee_wire::openai::ChatMessage;
+
+/// Steps that one rendering may take; a step also pays for about 64 bytes of text.
+const FUEL: u64 = 1_000_000;
+/// Depth of nested calls.
+const RECURSION: usize = 64;
+/// Name under which the template is known in messages.
+const NAME: &str = "chat_template";
+
+/// Why a template gave no prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    #[error("the model's chat template cannot be read: line {line}: {message}")]
+    Syntax { line: usize, message: String },
+    #[error("the model's chat template failed: line {line}: {message}")]
+    Render { line: usize, message: String },
+}
+
+/// A template that was read once.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+impl ChatTemplate {
+    /// Reads a template.
+    pub fn new(source: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(syntax_error)?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template_owned(NAME, source.to_owned()).map_err(syntax_error)?;
+        Ok(Self { environment })
+    }
+
+    /// The prompt for these messages. Texts of users are shielded, so that control tokens in them stay text; `now` is what
+    /// `strftime_now` formats.
+    pub fn render(
+        &self,
+        messages: &[ChatMessage],
+        tokenizer: &Tokenizer,
+        now: &jiff::Zoned,
+    ) -> Result<String, TemplateError> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| {
+                let name = m.name.as_ref().map(|name| ("name", Value::from(tokenizer.shield(name))));
+                let content = ("content", Value::from(tokenizer.shield(&m.content)));
+                Value::from_pairs([("role", Value::from(m.role.as_str())), content].into_iter().chain(name))
+            })
+            .collect();
+        let now = now.clone();
+        let strftime_now = Value::from_function(move |format: String| -> Result<String, Error> {
+            let broken = |e: jiff::Error| Error::new(ErrorKind::InvalidOperation, e.to_string());
+            jiff::fmt::strtime::format(format.as_bytes(), &now).map_err(broken)
+        });
+        let values = context! {
+            messages => Value::from(messages),
+            add_generation_prompt => true,
+            bos_token => tokenizer.bos_text(),
+            eos_token => tokenizer.eos_text(),
+            strftime_now => strftime_now,
+        };
+        let failed = |e: Error| {
+            let (line, message) = describe(&e);
+            TemplateError::Render { line, message }
+        };
+        self.environment.get_template(NAME).map_err(failed)?.render(values).map_err(failed)
+    }
+}
+
+fn syntax_error(error: Error) -> TemplateError {
+    let (line, message) = describe(&error);
+    TemplateError::Syntax { line, message }
+}
+
+fn describe(error: &Error) -> (usize, String) {
+    let message = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => "it takes too many steps".to_owned(),
+        (_, Some(detail)) => detail.chars().filter(|c| !c.is_control()).take(300).collect(),
+        (kind, None) => kind.to_string(),
+    };
+    (error.line().unwrap_or(0), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tinybee_header;
+    use rbee_wire::openai::Role;
+
+    fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
+        let tokenizer = Tokenizer::from_header(&tinybee_header()).unwrap();
+        let now = "2026-01-02T03:04:05[UTC]".parse().unwrap();
+        ChatTemplate::new(source)?.render(messages, &tokenizer, &now)
+    }
+
+    fn hello() -> Vec<ChatMessage> {
+        vec![ChatMessage { role: Role::System, content: "be kind".into(), name: None }, ChatMessage::user(" hello ")]
+    }
+
+    #[test]
+    fn templates_use_what_python_gives_them() {
+        let source = "{% for m in messages %}\n{{ m['role'].upper() + ':' + m.content.strip() }}|{% endfor %}\n\
+                      {{ bos_token }}{{ strftime_now('%d %b %Y') }}{% if tools is defined %}tools{% endif %}{{ messages[0].name }}";
+        assert_eq!(render(source, &hello()).unwrap(), "SYSTEM:be kind|USER:hello|<|endoftext|>02 Jan 2026");
+        assert_eq!(render("{{ {'a': [1]} | tojson }}", &[]).unwrap(), r#"{"a": [1]}"#);
+    }
+
+    #[test]
+    fn failures_name_line_and_message() {
+        let raised = render("a\n{{ raise_exception('roles must alternate') }}", &hello()).unwrap_err().to_string();
+        assert!(raised.contains("line 2") && raised.contains("roles must alternate"), "{raised}");
+        let broken = render("{% for %}", &[]).unwrap_err();
+        assert!(matches!(broken, TemplateError::Syntax { line: 1, .. }), "{broken}");
+        for source in
+            ["{{ ''.__class__ }}{{ ''.__class__.x }}", "{{ 1 | no_such_filter }}", "{% include 'chat_template' %}"]
+        {
+            assert!(render(source, &hello()).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn endless_templates_run_out_of_fuel() {
+        let loops = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
+        let large = "{% set ns = namespace(s='xxxxxxxx') %}{% for a in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
+        let repeat = "{{ 'x' * 99999999 * 99 }}";
+        let recursion = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
+        for source in [loops, large, repeat, recursion] {
+            assert!(matches!(render(source, &[]), Err(TemplateError::Render { .. })), "{source}");
+        }
+    }
+}
