@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use rbee_wire::token::Token;
+
 use crate::config::{self, Config};
 
 /// Declarative LLM inference: declare Models and Workers, rbee runs them on one machine, a rack, or Kubernetes.
@@ -11,8 +13,6 @@ use crate::config::{self, Config};
 #[command(name = "rbee", version, propagate_version = true, arg_required_else_help = true, subcommand_required = true)]
 #[command(after_help = "Every flag can be set by its environment variable, or in config.yaml under RBEE_HOME (default ~/.rbee) by the name that its help gives.")]
 pub struct Cli {
-    #[command(flatten)]
-    pub connection: rbee_keeper::Connection,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -71,10 +71,23 @@ pub struct Up {
     pub hive: HiveCommon,
 }
 
+/// A cluster's API server in place of the embedded one.
+#[derive(Args, Clone, Debug)]
+pub struct Cluster {
+    /// Kubeconfig file of the cluster whose API server is used
+    #[arg(long, env = "RBEE_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, env = "RBEE_CONTEXT", value_name = "NAME", requires = "kubeconfig")]
+    pub context: Option<String>,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct Queen {
     #[command(flatten)]
     pub listen: QueenListen,
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Folder of the store and the keys; RBEE_HOME/queen when not given
     #[arg(long, env = "RBEE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -86,6 +99,17 @@ pub struct Hive {
     pub listen: QueenListen,
     #[command(flatten)]
     pub hive: HiveCommon,
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// API server of the queen to join, as in https://HOST:8443
+    #[arg(long, env = "RBEE_QUEEN", value_name = "URL", conflicts_with = "kubeconfig")]
+    pub queen: Option<String>,
+    /// Token that `rbee token` printed; needed the first time
+    #[arg(long, env = "RBEE_TOKEN", value_name = "TOKEN", hide_env_values = true, requires = "queen", value_parser = Token::parse)]
+    pub token: Option<Token>,
+    /// File with that token
+    #[arg(long, env = "RBEE_TOKEN_FILE", value_name = "FILE", requires = "queen", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Folder of models, logs and run state; RBEE_HOME/hive when not given
     #[arg(long, env = "RBEE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::{Context, Result, bail};
 use rbee_agent::{ClientSource, Timing, WorkerCommand};
 use rbee_apiserver::Identity;
+use rbee_wire::token::Token;
+
+use tokio::net::TcpListener;
 
 use super::{
     Part,
@@ -20,11 +23,16 @@ use crate::{
 };
 
 /// Runs until it is asked to end or fails.
-pub async fn run(args: cli::Hive, connection: rbee_keeper::Connection, home: &Home) -> Result<ExitCode> {
+pub async fn run(args: cli::Hive, home: &Home) -> Result<ExitCode> {
     let folder = args.data_dir.unwrap_or_else(|| home.hive());
-    let client = match (connection.queen.clone(), connection.kubeconfig.clone()) {
-        (Some(queen_url), _) => ClientSource::Remote { queen_url, token: connection.token()? },
-        (None, Some(file)) => ClientSource::Kubernetes(Box::new(api::kubeconfig(&file, connection.context.clone()).await?)),
+    let token = match (args.token, args.token_file) {
+        (Some(token), _) => Some(token),
+        (None, Some(file)) => Some(read_token(&file)?),
+        (None, None) => None,
+    };
+    let client = match (args.queen, args.cluster.kubeconfig) {
+        (Some(queen_url), _) => ClientSource::Remote { queen_url, token },
+        (None, Some(file)) => ClientSource::Kubernetes(Box::new(api::kubeconfig(&file, args.cluster.context).await?)),
         (None, None) => return up::run_with(args.listen, args.hive, folder, home).await,
     };
     let shutdown = signals::shutdown()?;
@@ -41,21 +49,27 @@ pub async fn run(args: cli::Hive, connection: rbee_keeper::Connection, home: &Ho
 pub async fn start(args: &HiveCommon, folder: PathBuf, client: ClientSource) -> Result<Part> {
     let listener = bind(args.hive_listen, "--hive-listen").await?;
     let address = listener.local_addr()?;
-    let config = rbee_agent::Config {
-        name: name(args)?,
-        data_dir: folder,
-        labels: labels(&args.labels)?,
+    let config = rbee_agent::Config { labels: labels(&args.labels)?, ..config(name(args)?, folder, client, listener)? };
+    let part = Part::start("hive", |stop| rbee_agent::run(config, stop));
+    eprintln!("hive: listening on http://{address}");
+    Ok(part)
+}
+
+/// A hive whose workers are this executable.
+pub fn config(name: String, data_dir: PathBuf, client: ClientSource, listener: TcpListener) -> Result<rbee_agent::Config> {
+    let exe = std::env::current_exe().context("this executable has no path: workers cannot be started")?;
+    Ok(rbee_agent::Config {
+        name,
+        data_dir,
+        labels: BTreeMap::new(),
         client,
         listener,
-        worker: WorkerCommand::subcommand_of(std::env::current_exe().context("this executable has no path: workers cannot be started")?),
+        worker: WorkerCommand::subcommand_of(exe),
         environment: std::env::vars_os().collect(),
         stop_workers: true,
         first_worker_port: rbee_agent::Config::FIRST_WORKER_PORT,
         timing: Timing::default(),
-    };
-    let part = Part::start("hive", |stop| rbee_agent::run(config, stop));
-    eprintln!("hive: listening on http://{address}");
-    Ok(part)
+    })
 }
 
 /// How a hive in the queen's own process reaches the API: over the router, as itself; for its callers over TLS.
@@ -67,6 +81,11 @@ pub fn in_process(api: &Embedded, name: &str) -> ClientSource {
         rbee_agent::join::client_with_token(url, &ca, token)
     });
     ClientSource::Given { client, callers }
+}
+
+fn read_token(file: &std::path::Path) -> Result<Token> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the token in {}", file.display()))?;
+    Token::parse(&text).with_context(|| format!("{} holds no token", file.display()))
 }
 
 /// The name that was given, else the host's.

@@ -1,12 +1,12 @@
 //! `rbee infer` with nothing running: every part in this process, objects in memory, until the answer is there.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use rbee_agent::Timing;
 use rbee_apiserver::Identity;
 
-use super::{Part, api::Embedded, hive, queen};
+use super::{Part, api::Embedded, bind, hive, queen};
 use crate::home::{self, Home};
 
 /// A control plane that lives as long as one command.
@@ -30,7 +30,9 @@ impl Local {
         let api = Embedded::in_memory().await?;
         let controllers = queen::controllers(api.client(Identity::system("rbee:queen")), "infer".into());
         let client = hive::in_process(&api, "local");
-        let config = rbee_agent::Config { timing: Timing { stop_limit: Duration::from_secs(3), ..Timing::default() }, ..hive::config("local".into(), folder.path().into(), models, client).await? };
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "--hive-listen").await?;
+        let timing = Timing { stop_limit: Duration::from_secs(3), ..Timing::default() };
+        let config = rbee_agent::Config { timing, ..hive::config("local".into(), folder.path().into(), client, listener)? };
         let hive = Part::start("hive", |stop| rbee_agent::run(config, stop));
         Ok(Self { api, controllers, hive, folder })
     }

@@ -20,11 +20,11 @@ use crate::{
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs until it is asked to end or a part of it fails.
-pub async fn run(args: Queen, connection: rbee_keeper::Connection, home: &Home) -> Result<ExitCode> {
+pub async fn run(args: Queen, home: &Home) -> Result<ExitCode> {
     let shutdown = signals::shutdown()?;
     let folder = args.data_dir.unwrap_or_else(|| home.queen());
-    let mut queen = match connection.kubeconfig {
-        Some(file) => QueenParts::on_cluster(api::kubeconfig(&file, connection.context).await?, &args.listen).await?,
+    let mut queen = match args.cluster.kubeconfig {
+        Some(file) => QueenParts::on_cluster(api::kubeconfig(&file, args.cluster.context).await?, &args.listen).await?,
         None => QueenParts::standalone(home, folder, &args.listen).await?,
     };
     tokio::select! {
@@ -136,8 +136,9 @@ fn gateway_part(client: kube::Client, listener: tokio::net::TcpListener, listen:
         hold: listen.hold.get(),
         version: VERSION.into(),
         keys: rbee_gateway::Keys::from_lines(&keys),
+        metrics: None,
     };
-    let part = Part::start("gateway", |stop| rbee_gateway::run(config, stop));
+    let part = Part::start("gateway", |stop| async move { Ok(rbee_gateway::run(config, stop).await?) });
     eprintln!("gateway: listening on {}", url(address));
     Ok(part)
 }
