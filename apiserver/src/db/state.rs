@@ -110,7 +110,12 @@ impl State {
     }
 
     /// The first event of a resource (in one namespace) after a revision.
-    pub(crate) fn event_after(&self, resource: &str, namespace: Option<&str>, after: u64) -> Result<Option<Arc<Event>>, Gone> {
+    pub(crate) fn event_after(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        after: u64,
+    ) -> Result<Option<Arc<Event>>, Gone> {
         let oldest = self.oldest(resource);
         if after < oldest {
             return Err(Gone { oldest });

@@ -29,10 +29,8 @@ impl Wakers {
         let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(wakers) = wakers.as_mut() else { return };
         for resource in resources {
-            if let Some(waker) = wakers.get(resource) {
-                if waker.send(()).is_err() {
-                    wakers.remove(resource);
-                }
+            if wakers.get(resource).is_some_and(|waker| waker.send(()).is_err()) {
+                wakers.remove(resource);
             }
         }
     }

@@ -82,7 +82,8 @@ impl Writer {
         let (failed, failed_seen) = watch::channel(None);
         let (send, commands) = mpsc::channel(queue);
         let wakers = Arc::new(Wakers::default());
-        let started = Started { commands: send, state: state_seen, failed: failed_seen, wakers: wakers.clone(), notice };
+        let started =
+            Started { commands: send, state: state_seen, failed: failed_seen, wakers: wakers.clone(), notice };
         let writer = Self { store, limits, commands, state, failed, wakers, exports, export: None, exported: 0 };
         Ok((writer, started))
     }

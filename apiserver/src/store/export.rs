@@ -56,7 +56,11 @@ impl Exports {
     }
 
     /// Writes one: aside, synced, renamed, then removes old ones. Returns its path.
-    pub fn write<'a>(&self, revision: u64, objects: impl Iterator<Item = (&'a Key, &'a Bytes)>) -> Result<PathBuf, StoreError> {
+    pub fn write<'a>(
+        &self,
+        revision: u64,
+        objects: impl Iterator<Item = (&'a Key, &'a Bytes)>,
+    ) -> Result<PathBuf, StoreError> {
         make_folder(&self.folder)?;
         let path = self.folder.join(format!("{revision:020}.yaml"));
         let aside = self.folder.join("export.part");
@@ -132,7 +136,8 @@ impl<W: Write> Write for Hashing<W> {
 
 /// Reads an export, or says what is wrong with it.
 pub fn parse(content: &[u8]) -> Result<Export, String> {
-    let body_end = content.strip_suffix(b"\n").and_then(|c| c.iter().rposition(|&b| b == b'\n')).ok_or("it is empty")? + 1;
+    let body_end =
+        content.strip_suffix(b"\n").and_then(|c| c.iter().rposition(|&b| b == b'\n')).ok_or("it is empty")? + 1;
     let (body, last) = content.split_at(body_end);
     let sum = hex::encode(Sha256::digest(body));
     if last != format!("{CHECKSUM}{sum}\n").as_bytes() {
@@ -143,12 +148,14 @@ pub fn parse(content: &[u8]) -> Result<Export, String> {
     if lines.next() != Some(HEADER) {
         return Err(format!("it does not begin with `{HEADER}`"));
     }
-    let revision = lines.next().and_then(|line| line.strip_prefix(REVISION)?.parse().ok()).ok_or("it has no revision")?;
+    let revision =
+        lines.next().and_then(|line| line.strip_prefix(REVISION)?.parse().ok()).ok_or("it has no revision")?;
     let mut records = Vec::new();
     while let Some(line) = lines.next() {
         let key = line.strip_prefix(KEY).and_then(|key| serde_json::from_str::<[String; 3]>(key).ok());
         let [resource, namespace, name] = key.ok_or("a key is missing")?;
-        let json = lines.next().filter(|line| *line == "---").and_then(|_| lines.next()).ok_or("an object is missing")?;
+        let json =
+            lines.next().filter(|line| *line == "---").and_then(|_| lines.next()).ok_or("an object is missing")?;
         let key = Key::new(resource, namespace, name);
         let revision = resource_version(json).ok_or_else(|| format!("{key} has no resourceVersion"))?;
         records.push(Record { revision, key, previous: None, json: Some(Bytes::copy_from_slice(json.as_bytes())) });

@@ -163,7 +163,11 @@ fn load(folder: &Path, mut open: Open) -> Result<(Open, Loaded), StoreError> {
     let failed = |source| StoreError::Sled { path: folder.to_path_buf(), source };
     let wrong = |reason: String| damage(folder, reason);
     let Some(head) = open.db.get(HEAD_KEY).map_err(failed)? else {
-        return if open.db.is_empty() { Ok((open, Loaded::default())) } else { Err(wrong("it does not say its revision".into())) };
+        return if open.db.is_empty() {
+            Ok((open, Loaded::default()))
+        } else {
+            Err(wrong("it does not say its revision".into()))
+        };
     };
     let head = Head::decode(&head).ok_or_else(|| wrong("what it says of itself cannot be read".into()))?;
     let mut records = Vec::new();

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn chunk_keys_sort_by_revision_then_number() {
-        let mut keys = vec![chunk_key(256, 0), chunk_key(1, 256), chunk_key(255, 9), chunk_key(1, 2)];
+        let mut keys = [chunk_key(256, 0), chunk_key(1, 256), chunk_key(255, 9), chunk_key(1, 2)];
         keys.sort_unstable();
         let parsed: Vec<_> = keys.iter().map(|key| parse_chunk_key(key).unwrap()).collect();
         assert_eq!(parsed, [(1, 2), (1, 256), (255, 9), (256, 0)]);
