@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rbee_wire::ApiError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::load::{Loads, MAX_WAITING, Place, Taken, Ticket};
 use crate::route;
@@ -22,12 +23,14 @@ pub struct Dispatcher {
     table: watch::Receiver<Arc<Table>>,
     loads: Loads,
     hold: Duration,
+    /// Nobody waits any longer once this is cancelled.
+    draining: CancellationToken,
 }
 
 impl Dispatcher {
     /// `hold` is how long a request is kept while no replica is Ready and one may become so.
-    pub fn new(table: watch::Receiver<Arc<Table>>, loads: Loads, hold: Duration) -> Self {
-        Self { table, loads, hold }
+    pub fn new(table: watch::Receiver<Arc<Table>>, loads: Loads, hold: Duration, draining: CancellationToken) -> Self {
+        Self { table, loads, hold, draining }
     }
 
     pub fn loads(&self) -> &Loads {
@@ -93,8 +96,9 @@ impl Dispatcher {
             tokio::select! {
                 () = changed => {}
                 () = sleep_until(wake) => {}
+                () = self.draining.cancelled() => return Err(route::draining()),
                 gone = table.changed() => if gone.is_err() {
-                    return Err(route::unavailable("the gateway is stopping".to_owned()));
+                    return Err(route::draining());
                 },
             }
         }
@@ -114,7 +118,7 @@ mod tests {
 
     fn dispatcher(table: Table, hold: u64) -> (watch::Sender<Arc<Table>>, Dispatcher) {
         let (sender, receiver) = watch::channel(Arc::new(table));
-        (sender, Dispatcher::new(receiver, Loads::default(), Duration::from_secs(hold)))
+        (sender, Dispatcher::new(receiver, Loads::default(), Duration::from_secs(hold), CancellationToken::new()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,5 +176,17 @@ mod tests {
         waiting.abort();
         let _ = waiting.await;
         assert_eq!(dispatcher.loads().waiting("bee"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_held_while_the_gateway_drains() {
+        let (_sender, dispatcher) = dispatcher(bee_table(vec![]), 30);
+        let waiter = dispatcher.clone();
+        let waiting = tokio::spawn(async move { waiter.place("bee").await.map(|_| ()) });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        dispatcher.draining.cancel();
+        let start = Instant::now();
+        assert_eq!(waiting.await.unwrap().unwrap_err().code, rbee_wire::ErrorCode::Draining);
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

@@ -24,6 +24,11 @@ impl Keys {
         }
     }
 
+    /// One key a line; empty lines and those that begin with `#` are left out.
+    pub fn from_lines(text: &str) -> Self {
+        Self::new(text.lines().filter(|line| !line.trim_start().starts_with('#')).map(str::to_owned))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
@@ -73,5 +78,7 @@ mod tests {
         assert!(!keys.accept("alph") && !keys.accept("alphab") && !keys.accept("") && !keys.accept("Alpha"));
         assert_eq!(format!("{keys:?} {:?}", WorkerKey::new("secret")), "2 keys WorkerKey(…)");
         assert!(Keys::new([String::new()]).is_empty());
+        let keys = Keys::from_lines("# ours\nalpha\n\n  beta \n");
+        assert!(keys.accept("alpha") && keys.accept("beta") && !keys.accept("# ours") && !keys.accept(""));
     }
 }

@@ -27,6 +27,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// How often recorded values are summed up.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Upper bounds of the buckets of response times, in seconds.
+const RESPONSE_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
 /// Everything that a gateway needs.
 pub struct Config {
     /// Bound already; the gateway says nothing about where.
@@ -75,7 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let (tables, table) = tokio::sync::watch::channel(Arc::new(table::Table::default()));
     let (synced_sender, synced) = tokio::sync::watch::channel(false);
     let (wrong_keys, wrong_key_reports) = tokio::sync::mpsc::channel(16);
-    let dispatcher = dispatch::Dispatcher::new(table, load::Loads::default(), hold);
+    let dispatcher = dispatch::Dispatcher::new(table, load::Loads::default(), hold, shutdown.clone());
     let proxy = proxy::Proxy::new(dispatcher.clone(), upstream, wrong_keys);
     let app = http::App { proxy, keys, loopback, address, version, synced, draining: shutdown.clone(), metrics };
 
@@ -91,8 +96,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 }
 
 fn install_recorder() -> Option<PrometheusHandle> {
-    match metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder() {
-        Ok(handle) => Some(handle),
+    let name = metrics_exporter_prometheus::Matcher::Full("rbee_gateway_response_seconds".to_owned());
+    let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
+    match builder.set_buckets_for_metric(name, RESPONSE_SECONDS).and_then(|b| b.install_recorder()) {
+        Ok(handle) => {
+            // Without it the histograms of a process that nobody scrapes would only grow.
+            let upkeep = handle.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(METRICS_UPKEEP).await;
+                    upkeep.run_upkeep();
+                }
+            });
+            Some(handle)
+        }
         Err(error) => {
             tracing::debug!(%error, "metrics are recorded elsewhere");
             None

@@ -92,6 +92,11 @@ pub fn all_busy(message: String) -> ApiError {
     ApiError::new(ErrorCode::AllSlotsBusy, message).with_retry_after(RETRY_AFTER_SECONDS)
 }
 
+/// 503 because the gateway stops.
+pub fn draining() -> ApiError {
+    ApiError::new(ErrorCode::Draining, "the gateway is stopping; try again").with_retry_after(1)
+}
+
 fn worker_names(entry: &ModelEntry) -> String {
     entry.workers.keys().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -68,12 +68,15 @@ fn wanted(table: &Table, loads: &Loads, gateway: &str) -> BTreeMap<WorkerId, (Ga
         let waiting = i32::try_from(loads.waiting(model)).unwrap_or(i32::MAX);
         for (id, worker) in &entry.workers {
             let load = counted.get(id).copied().unwrap_or_default();
-            let before = worker.reported.as_ref().and_then(|r| r.last_request_time.clone());
             let load = GatewayLoad {
                 name: gateway.to_owned(),
                 in_flight: i32::try_from(load.in_flight).unwrap_or(i32::MAX),
                 waiting: if worker.can_run { waiting } else { 0 },
-                last_request_time: load.last_request.map(whole_seconds).map(Time).or(before),
+                last_request_time: load
+                    .last_request
+                    .map(whole_seconds)
+                    .map(Time)
+                    .or_else(|| worker.last_request.clone()),
             };
             wanted.insert(id.clone(), (load, worker.reported.clone()));
         }
@@ -157,6 +160,7 @@ mod tests {
         let mut table = bee_table(vec![]);
         let entry = table.models.get_mut("bee").unwrap().workers.get_mut(&worker_id("w")).unwrap();
         entry.reported = Some(load(4, 0, Some(9)));
+        entry.last_request = load(4, 0, Some(9)).last_request_time;
         let loads = Loads::default();
         let _ticket = loads.enqueue("bee").unwrap();
         let wanted = wanted(&table, &loads, "g");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rbee_crds::worker::{GatewayLoad, SCHEDULED};
-use rbee_crds::{Assignment, AssignmentState, ConditionStatus, Model, Worker, condition, model, names, reason};
+use rbee_crds::{Assignment, AssignmentState, ConditionStatus, Model, Time, Worker, condition, model, names, reason};
 
 use crate::keys::WorkerKey;
 
@@ -49,6 +49,8 @@ pub struct WorkerEntry {
     pub stuck: Option<String>,
     /// By name.
     pub replicas: Vec<Arc<Replica>>,
+    /// When the last request came, as the API has it.
+    pub last_request: Option<Time>,
     /// What this gateway last said of its load, as the API has it.
     pub reported: Option<GatewayLoad>,
 }
@@ -150,6 +152,7 @@ fn worker_entry(worker: &Worker, gateway: &str) -> WorkerEntry {
         can_run: spec.suspend != Some(true) && (spec.autoscaling.is_some() || spec.wanted_replicas() > 0),
         stuck: stuck(&status.conditions, SCHEDULED, worker.metadata.generation),
         replicas: Vec::new(),
+        last_request: status.gateways.iter().filter_map(|g| g.last_request_time.clone()).max_by_key(|t| t.0),
         reported: status.gateways.into_iter().find(|g| g.name == gateway),
     }
 }

@@ -46,7 +46,7 @@ pub fn replica(id: &str, worker: &str, url: &str, slots: u32) -> Arc<Replica> {
 }
 
 pub fn worker_entry(replicas: Vec<Arc<Replica>>) -> WorkerEntry {
-    WorkerEntry { can_run: true, stuck: None, replicas, reported: None }
+    WorkerEntry { can_run: true, stuck: None, replicas, last_request: None, reported: None }
 }
 
 /// A table with the model `bee`, served by the Worker `w`.

@@ -137,11 +137,14 @@ impl World {
         let (tables, table) = watch::channel(Arc::new(bee_table(vec![])));
         let (wrong_key_sender, wrong_keys) = mpsc::channel(4);
         let (sender, seen) = mpsc::unbounded_channel();
-        let loads = Loads::default();
-        let proxy = Proxy::new(Dispatcher::new(table, loads.clone(), hold), Upstream::new().unwrap(), wrong_key_sender);
+        let (loads, shutdown) = (Loads::default(), CancellationToken::new());
+        let proxy = Proxy::new(
+            Dispatcher::new(table, loads.clone(), hold, shutdown.clone()),
+            Upstream::new().unwrap(),
+            wrong_key_sender,
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
         let (_, synced) = watch::channel(true);
         let app = App {
             proxy,

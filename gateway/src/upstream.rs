@@ -16,6 +16,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const PEER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Largest answer that is not a stream, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Bytes of a stream that are kept back at most.
+const MAX_PREAMBLE_BYTES: usize = 64 << 10;
 
 /// Talks to replicas.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ pub struct Call {
 pub enum Answer {
     /// A whole answer, good or bad.
     Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
-    /// A stream of events, with its first piece.
+    /// A stream of events, with its beginning up to the first token.
     Stream { first: Bytes, rest: Pieces },
 }
 
@@ -77,7 +79,7 @@ impl Upstream {
         Ok(Self { client })
     }
 
-    /// Sends a request and waits for its whole answer, or for the first piece of its stream. Dropping the future, or the stream,
+    /// Sends a request and waits for its whole answer, or for the first token of its stream. Dropping the future, or the stream,
     /// closes the connection.
     ///
     /// # Errors
@@ -103,11 +105,8 @@ impl Upstream {
             .is_some_and(|v| v.starts_with(sse::CONTENT_TYPE));
         let mut pieces = response.bytes_stream().map(|piece| piece.map_err(UpstreamError::Broken)).boxed();
         if is_stream && status.is_success() {
-            return match pieces.next().await {
-                Some(Ok(first)) => Ok(Answer::Stream { first, rest: pieces }),
-                Some(Err(error)) => Err(error),
-                None => Err(UpstreamError::Empty),
-            };
+            let first = first_token(&mut pieces).await?;
+            return Ok(Answer::Stream { first, rest: pieces });
         }
         let mut body = BytesMut::new();
         while let Some(piece) = pieces.next().await {
@@ -117,5 +116,56 @@ impl Upstream {
             }
         }
         Ok(Answer::Whole { status, headers, body: body.freeze() })
+    }
+}
+
+/// The stream's beginning, up to something that cannot be taken back: before the first token the request may still go elsewhere.
+async fn first_token(pieces: &mut Pieces) -> Result<Bytes, UpstreamError> {
+    let mut read = BytesMut::new();
+    let mut decoder = sse::Decoder::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        read.extend_from_slice(&piece);
+        match decoder.push(&piece) {
+            Ok(events) if events.iter().all(is_empty) && read.len() <= MAX_PREAMBLE_BYTES => {}
+            _ => return Ok(read.freeze()),
+        }
+    }
+    if read.is_empty() { Err(UpstreamError::Empty) } else { Ok(read.freeze()) }
+}
+
+/// Whether an event is a chunk without text that ends nothing, such as the one that only tells the role.
+fn is_empty(event: &sse::Event) -> bool {
+    let Ok(chunk) = serde_json::from_str::<serde_json::Value>(&event.data) else { return false };
+    let choice = &chunk["choices"][0];
+    let is_blank = |text: &serde_json::Value| text.as_str().unwrap_or_default().is_empty();
+    event.event.is_none()
+        && choice.is_object()
+        && choice["finish_reason"].is_null()
+        && is_blank(&choice["delta"]["content"])
+        && is_blank(&choice["text"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_before_the_first_token_is_kept_back() {
+        let role =
+            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+        let token = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+        let of = |pieces: &[&'static str]| {
+            let pieces: Vec<_> = pieces.iter().map(|p| Ok(Bytes::from_static(p.as_bytes()))).collect();
+            futures::stream::iter(pieces).boxed()
+        };
+        let mut pieces = of(&[role, ": comment\n\n", token, token]);
+        let first = first_token(&mut pieces).await.unwrap();
+        assert_eq!(first, format!("{role}: comment\n\n{token}"));
+        assert_eq!(pieces.next().await.unwrap().unwrap(), token);
+        assert_eq!(first_token(&mut of(&["data: [DONE]\n\n"])).await.unwrap(), "data: [DONE]\n\n");
+        assert!(matches!(first_token(&mut of(&[])).await, Err(UpstreamError::Empty)));
+        let broken = futures::stream::iter([Ok(Bytes::from_static(role.as_bytes())), Err(UpstreamError::Empty)]);
+        assert!(first_token(&mut broken.boxed()).await.is_err(), "broken after the role: nothing was said yet");
     }
 }

@@ -25,11 +25,10 @@ pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let kind = headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or("?").to_ascii_lowercase());
     let is_json = kind.as_deref().is_none_or(|k| k.split(';').next().is_some_and(|k| k.trim() == "application/json"));
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let too_large = stated.is_some_and(|n| n > MAX_BODY_BYTES);
     let mut pieces = body.into_data_stream();
     let mut read = BytesMut::new();
     let start = Instant::now();
-    while !too_large {
+    while read.len().max(stated.unwrap_or(0)) <= MAX_BODY_BYTES {
         let deadline = start + TIMEOUT + Duration::from_secs(read.len() as u64 / SLOWEST);
         match timeout_at(deadline, pieces.next()).await {
             Ok(Some(Ok(piece))) => read.extend_from_slice(&piece),
@@ -40,9 +39,6 @@ pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
                 return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_status(415));
             }
             Err(_) => return Err(ApiError::new(ErrorCode::RequestTimeout, "the body came too slowly")),
-        }
-        if read.len() > MAX_BODY_BYTES {
-            break;
         }
     }
     drop(read);

@@ -37,11 +37,11 @@ fn is_id(text: &str) -> bool {
 /// On loopback, refuses requests that a page of another site made a browser send: by their Host (the site's name, made to
 /// point here) or by their Origin.
 pub async fn host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.loopback {
-        if let Err(what) = check_names(request.headers()) {
-            let text = format!("{what}; this gateway answers to names of this machine only");
-            return error_response(&ApiError::new(ErrorCode::Forbidden, text));
-        }
+    if app.loopback
+        && let Err(what) = check_names(request.headers())
+    {
+        let text = format!("{what}; this gateway answers to names of this machine only");
+        return error_response(&ApiError::new(ErrorCode::Forbidden, text));
     }
     next.run(request).await
 }

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rbee_wire::{ApiError, ErrorCode};
+use rbee_wire::ApiError;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -113,11 +113,6 @@ pub fn error_response(error: &ApiError) -> Response {
     response
 }
 
-/// The error for a request that comes while the gateway drains.
-pub fn draining() -> ApiError {
-    ApiError::new(ErrorCode::Draining, "the gateway is stopping; try again").with_retry_after(1)
-}
-
 /// Answers connections until shutdown; then waits for what runs.
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: CancellationToken) {
     let service = TowerToHyperService::new(router(app));
@@ -129,6 +124,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: CancellationT
         .max_headers(MAX_HEADERS);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     loop {
         let accept = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -146,8 +142,9 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: CancellationT
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(StallGuard::new(stream, STALL_TIMEOUT));
         let connection = graceful.watch(server.serve_connection(io, service.clone()));
+        let cut = cut.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Some(Err(error)) = cut.run_until_cancelled_owned(connection).await {
                 tracing::debug!(%error, "a connection ended");
             }
             drop(place);
@@ -156,5 +153,6 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: CancellationT
     drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still running {} s after shutdown; they are cut", DRAIN_TIMEOUT.as_secs());
+        cut.cancel();
     }
 }

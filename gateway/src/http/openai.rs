@@ -13,7 +13,7 @@ use rbee_wire::openai::{ChatRequest, CompletionRequest, EmbeddingsRequest, Model
 use rbee_wire::{ApiError, ErrorCode, sse};
 
 use super::guard::RequestId;
-use super::{App, body, draining, error_response};
+use super::{App, body, error_response};
 use crate::proxy::Served;
 use crate::route;
 use crate::stream;
@@ -83,7 +83,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request, path: &'static st
     let start = Instant::now();
     let (parts, payload) = request.into_parts();
     if app.draining.is_cancelled() {
-        return error_response(&draining());
+        return error_response(&route::draining());
     }
     let checked = async {
         let bytes = body::read(&parts.headers, payload).await?;

@@ -39,6 +39,9 @@ pub struct Estimate {
     pub total: u64,
 }
 
+/// Tokens of one slot where nothing else is asked for: the model's own, at most this many.
+pub const DEFAULT_CONTEXT_LENGTH: u64 = 8192;
+
 /// Estimates a worker with `slots` slots of `context_length` tokens each. Saturates instead of overflowing.
 pub fn estimate(model: &Summary, slots: u64, context_length: u64, kv: KvDType) -> Estimate {
     let product = |factors: &[u64]| factors.iter().fold(1u64, |a, &b| a.saturating_mul(b));

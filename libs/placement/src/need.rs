@@ -3,7 +3,7 @@
 use rbee_crds::WorkerSpec;
 use rbee_crds::model::Gguf;
 use rbee_model::gguf::Summary;
-use rbee_model::memory::{KvDType, estimate};
+use rbee_model::memory::{DEFAULT_CONTEXT_LENGTH, KvDType, estimate};
 
 /// A memory quantity that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,8 @@ pub fn memory_need(spec: &WorkerSpec, model: &Gguf) -> Result<u64, QuantityError
     }
     let summary = summary(model);
     let slots = u64::try_from(spec.slots()).unwrap_or(1);
-    let context = spec.context_length.and_then(|n| u64::try_from(n).ok()).unwrap_or(summary.context_length);
+    let own = summary.context_length.min(DEFAULT_CONTEXT_LENGTH);
+    let context = spec.context_length.and_then(|n| u64::try_from(n).ok()).unwrap_or(own);
     if summary.file_bytes == 0 {
         return Ok(0);
     }
