@@ -116,7 +116,11 @@ impl<'a> TypeRef<'a> {
 
     pub fn atom(self) -> Atom<'a> {
         match self {
-            Self::Root(node) => Atom { scalar: None, list: None, map: Some(map_of(node, node.preserve_unknown, true)) },
+            Self::Root(node) => {
+                // A kind without a schema: its fields are what they look like.
+                let open = node.preserve_unknown || node.kind.is_none();
+                Atom { scalar: None, list: None, map: Some(map_of(node, open, true)) }
+            }
             Self::Node(node, preserve) => node_atom(node, preserve || node.preserve_unknown),
             Self::Text => Atom { scalar: Some(Scalar::String), list: None, map: None },
             Self::Deduced => open_atom(false, Self::Deduced),

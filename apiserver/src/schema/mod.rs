@@ -1,7 +1,7 @@
 //! Structural schemas of custom resources: compile once, then prune, default and validate objects in Kubernetes' words.
 //!
-//! A request's object is decoded with [`metadata::decode`], then [`Structural::prune`], [`Structural::prune_nulls`] and
-//! [`Structural::default`], then (after the write's own rules) [`Structural::validate_after`].
+//! A request's object is decoded with [`metadata::decode`], then [`Structural::prune`] and [`Structural::default`], then
+//! (after the write's own rules) [`Structural::validate_after`].
 
 pub mod builtin;
 mod cel;
@@ -13,6 +13,8 @@ mod defaulting;
 mod embedded;
 pub mod error;
 mod formats;
+#[cfg(test)]
+mod golden;
 mod lists;
 pub mod metadata;
 pub mod names;

@@ -8,7 +8,8 @@ const META_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 impl Structural {
     /// Removes what the schema does not know and answers the paths of what was removed, sorted, as Kubernetes names
-    /// them in `unknown field "spec.wrong"`. `apiVersion`, `kind` and `metadata` of the root stay as they are.
+    /// them in `unknown field "spec.wrong"`. `apiVersion`, `kind` and `metadata` of the root stay as they are. Nulls
+    /// that mean "absent" go too ([`Self::prune_nulls`]).
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut unknown = Vec::new();
         match object {
@@ -17,11 +18,12 @@ impl Structural {
             _ => {}
         }
         unknown.sort();
+        self.prune_nulls(object);
         unknown
     }
 
     /// Removes nulls from fields that are neither nullable nor have a default: a client that writes them means
-    /// "absent". Kubernetes does this after pruning, when a request is decoded.
+    /// "absent".
     pub fn prune_nulls(&self, object: &mut Value) {
         prune_nulls(object, Some(self));
     }
