@@ -1,0 +1,182 @@
+//! `POST /v1/workers/spawn`: a thin coat over declared objects. A Model and a Worker pinned to this hive are written in the
+//! caller's own name; what comes of them is waited for.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Api, Client, api::PostParams};
+use rbee_crds::{
+    AssignmentState, Backend, Model, ModelSpec, Worker, WorkerSpec,
+    condition::{self, ConditionStatus},
+    names,
+    worker::{ModelRef as NamedModel, SCHEDULED},
+};
+use rbee_model::ModelRef;
+use rbee_wire::{
+    ApiError, ErrorCode,
+    hive::{SpawnRequest, SpawnResponse, WorkerActivity},
+};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{config::CallerClients, supervise::view::ReplicaView};
+
+/// How long the answer waits for the worker to be ready.
+const WAIT: Duration = Duration::from_secs(300);
+/// Between two looks at the Worker's conditions.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Declares and waits.
+pub struct Spawner {
+    pub hive: String,
+    pub callers: CallerClients,
+    pub views: watch::Receiver<Arc<Vec<ReplicaView>>>,
+}
+
+impl Spawner {
+    /// Declares what was asked for and waits until it is ready or cannot be.
+    ///
+    /// # Errors
+    /// What the API refuses, with its words; what keeps the worker from running, with its code.
+    pub async fn spawn(&self, bearer: &str, request: SpawnRequest) -> Result<SpawnResponse, ApiError> {
+        let client = (self.callers)(bearer).map_err(|e| ApiError::new(ErrorCode::Internal, format!("{e:#}")))?;
+        let backend = request.backend.as_deref().map(backend).transpose()?;
+        let model = declare_model(&client, &request.model_ref).await?;
+        let name = match &request.worker_id {
+            Some(id) => id.clone(),
+            None => format!(
+                "{}-{}",
+                model.chars().take(48).collect::<String>().trim_end_matches(['-', '.']),
+                &uuid::Uuid::new_v4().simple().to_string()[..8]
+            ),
+        };
+        let spec = WorkerSpec { backend, ..self.spec(model, &request)? };
+        let api: Api<Worker> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
+        let made = api.create(&PostParams::default(), &Worker::new(&name, spec)).await.map_err(refused)?;
+        self.wait(&api, &name, made.metadata.uid.as_deref()).await
+    }
+
+    fn spec(&self, model: String, request: &SpawnRequest) -> Result<WorkerSpec, ApiError> {
+        let int = |field: &str, value: Option<u32>| {
+            value.map(|v| i32::try_from(v).map_err(|_| ApiError::invalid(field, "is too large"))).transpose()
+        };
+        Ok(WorkerSpec {
+            model_ref: NamedModel { name: model },
+            replicas: Some(1),
+            autoscaling: None,
+            backend: None,
+            device: int("device", request.device)?,
+            hive_selector: None,
+            hive_name: Some(self.hive.clone()),
+            slots: int("slots", request.slots)?,
+            context_length: int("context_length", request.context_length)?,
+            idle_timeout: None,
+            resources: None,
+            rollout_strategy: None,
+            on_hive_lost: None,
+            hive_lost_timeout: None,
+            suspend: None,
+        })
+    }
+
+    async fn wait(&self, api: &Api<Worker>, name: &str, uid: Option<&str>) -> Result<SpawnResponse, ApiError> {
+        let mut views = self.views.clone();
+        let end = Instant::now() + WAIT;
+        loop {
+            let mine = {
+                let views = views.borrow_and_update();
+                views.iter().find(|v| v.key.worker_uid.as_deref() == uid && v.key.worker_name == name).cloned()
+            };
+            let over = Instant::now() >= end;
+            if let Some(answer) = mine.as_ref().and_then(|view| answer(view, over)) {
+                return answer;
+            }
+            if mine.is_none() {
+                unplaced(api, name).await?;
+                if over {
+                    let message =
+                        format!("worker {name} was declared; nothing has become of it within {} s", WAIT.as_secs());
+                    return Err(ApiError::new(ErrorCode::WorkerStartFailed, message));
+                }
+            }
+            // A change of the views wakes at once; the Worker's conditions are only looked at.
+            let _ = tokio::time::timeout(LOOK, views.changed()).await;
+        }
+    }
+}
+
+/// What to answer for a replica as it stands; None while it may still become ready.
+fn answer(view: &ReplicaView, over: bool) -> Option<Result<SpawnResponse, ApiError>> {
+    let report = view.report.as_ref()?;
+    let failed = report.state == AssignmentState::Failed || (report.last_failure.is_some() && report.pid.is_none());
+    if let Some(failure) = report.last_failure.as_ref().filter(|_| failed) {
+        let code = ErrorCode::parse(&failure.reason).unwrap_or(ErrorCode::WorkerStartFailed);
+        return Some(Err(ApiError::new(code, failure.message.clone()).with_detail("id", view.key.name.clone())));
+    }
+    let ready = report.state == AssignmentState::Ready;
+    (ready || over).then(|| {
+        let state = report.activity().unwrap_or(WorkerActivity::Loading);
+        Ok(SpawnResponse { id: view.key.name.clone(), url: report.url.clone(), state })
+    })
+}
+
+/// Refuses when the queen says that the Worker has no place.
+async fn unplaced(api: &Api<Worker>, name: &str) -> Result<(), ApiError> {
+    let worker = api.get(name).await.map_err(refused)?;
+    let conditions = worker.status.map(|s| s.conditions).unwrap_or_default();
+    let Some(scheduled) = condition::find(&conditions, SCHEDULED).filter(|c| c.status == ConditionStatus::False) else {
+        return Ok(());
+    };
+    // What only waits (for a Model to be looked up) is no refusal.
+    let Some(code) = ErrorCode::parse(&scheduled.reason) else { return Ok(()) };
+    Err(ApiError::new(code, scheduled.message.clone()).with_detail("worker", name))
+}
+
+/// The Model's name: the one given, or one made from a reference.
+async fn declare_model(client: &Client, reference: &str) -> Result<String, ApiError> {
+    let api: Api<Model> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
+    if !reference.contains(':') {
+        return match api.get_opt(reference).await.map_err(refused)? {
+            Some(_) => Ok(reference.to_owned()),
+            None => Err(ApiError::model_not_found(reference)),
+        };
+    }
+    let parsed: ModelRef = reference.parse().map_err(|e| ApiError::invalid("model_ref", e))?;
+    let name = parsed.object_name();
+    let spec = ModelSpec {
+        uri: reference.to_owned(),
+        revision: None,
+        filename: None,
+        sha256: None,
+        token_secret_ref: None,
+        chat_template: None,
+        prefetch: None,
+    };
+    match api.create(&PostParams::default(), &Model::new(&name, spec)).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(name),
+        Err(e) => Err(refused(e)),
+        Ok(_) => Ok(name),
+    }
+}
+
+fn backend(text: &str) -> Result<Backend, ApiError> {
+    match text {
+        "cpu" => Ok(Backend::Cpu),
+        "cuda" => Ok(Backend::Cuda),
+        "metal" => Ok(Backend::Metal),
+        _ => Err(ApiError::invalid("backend", "must be cpu, cuda or metal")),
+    }
+}
+
+/// The API's refusal in this API's shape.
+fn refused(error: kube::Error) -> ApiError {
+    let kube::Error::Api(status) = error else {
+        return ApiError::new(ErrorCode::Unavailable, format!("the API server cannot be reached: {error}"));
+    };
+    let code = match status.code {
+        401 => ErrorCode::InvalidApiKey,
+        403 => ErrorCode::Forbidden,
+        404 => ErrorCode::NotFound,
+        400..=499 => ErrorCode::InvalidRequest,
+        _ => ErrorCode::Unavailable,
+    };
+    ApiError::new(code, status.message.clone()).with_status(status.code)
+}

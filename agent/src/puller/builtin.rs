@@ -1,0 +1,186 @@
+//! Built-in models on disk: written aside, checked, synced and renamed, under a lock that processes share; so whoever sees
+//! the file sees all of it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rbee_crds::hive::{CacheState, CachedModel};
+use rbee_model::builtin::{self, Builtin};
+use rbee_wire::ErrorCode;
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    plan::FileState,
+    puller::{Entry, file, refused},
+};
+
+/// Why a built-in model is not on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum BuiltinError {
+    #[error("{}", builtin::unknown(.0))]
+    Unknown(String),
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} was not written as it should be; its disk may be broken", path.display())]
+    Checksum { path: PathBuf },
+}
+
+impl BuiltinError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(_) => ErrorCode::ModelNotFound,
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorCode::InsufficientDisk,
+            Self::Write { .. } => ErrorCode::DownloadFailed,
+            Self::Checksum { .. } => ErrorCode::ChecksumMismatch,
+        }
+    }
+}
+
+/// The model's place on disk; it is written there if it is not there yet.
+pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
+    let wanted = builtin::get(name).ok_or_else(|| BuiltinError::Unknown(name.to_owned()));
+    let written = wanted.and_then(|model| materialize(model, folder).map(|path| (model, path)));
+    let (model, path) = match written {
+        Ok(written) => written,
+        Err(e) => return refused(uri, CacheState::Failed, e.code().camel(), e.to_string()),
+    };
+    let gguf = rbee_model::gguf::Header::from_bytes(model.bytes).ok().map(|h| file::gguf(&h.summary()));
+    let cached = CachedModel {
+        uri: uri.to_owned(),
+        revision: None,
+        size_bytes: i64::try_from(model.bytes.len()).ok(),
+        state: CacheState::Available,
+        message: None,
+        gguf,
+        download: None,
+    };
+    Entry { cached, state: FileState::Available { path } }
+}
+
+/// Writes a built-in model into `folder`, unless its whole file lies there.
+///
+/// # Errors
+/// What could not be written, with its path.
+pub fn materialize(model: &Builtin, folder: &Path) -> Result<PathBuf, BuiltinError> {
+    // The hash is in the name: another version of the executable has another file.
+    let path = folder.join(format!("{}-{}.gguf", model.name, &model.sha256[..12]));
+    if is_whole(&path, model) {
+        return Ok(path);
+    }
+    let failed = |source| BuiltinError::Write { path: path.clone(), source };
+    let lock_path = folder.join(format!("{}.lock", model.name));
+    let lock = open_private(&lock_path).map_err(failed)?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
+    if is_whole(&path, model) && matches_hash(&path, model) {
+        return Ok(path);
+    }
+    let aside = folder.join(format!("{}.{}.part", model.name, std::process::id()));
+    let written = write_aside(&aside, model.bytes);
+    if written.is_err() || !matches_hash(&aside, model) {
+        // What could not be written whole is no use to anybody; that it may be gone already is fine.
+        let _ = fs::remove_file(&aside);
+        written.map_err(failed)?;
+        return Err(BuiltinError::Checksum { path });
+    }
+    fs::rename(&aside, &path).and_then(|()| File::open(folder)?.sync_all()).map_err(failed)?;
+    Ok(path)
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Cheap: a file of ours appears only whole, so its length suffices. Links are not followed.
+fn is_whole(path: &Path, model: &Builtin) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == model.bytes.len() as u64)
+}
+
+fn matches_hash(path: &Path, model: &Builtin) -> bool {
+    let hash = || -> io::Result<String> {
+        let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex::encode(hasher.finalize())),
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    };
+    hash().is_ok_and(|h| h == model.sha256)
+}
+
+/// Bytes of the files in the hive's own folder.
+pub fn used_bytes(folder: &Path) -> i64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok());
+    let bytes: u64 = files.filter(fs::Metadata::is_file).map(|m| m.size()).sum();
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tinybee() -> &'static Builtin {
+        builtin::get("tinybee").unwrap()
+    }
+
+    #[test]
+    fn is_written_once_and_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = materialize(tinybee(), dir.path()).unwrap();
+        assert!(matches_hash(&path, tinybee()));
+        let before = fs::metadata(&path).unwrap().ino();
+        assert_eq!(materialize(tinybee(), dir.path()).unwrap(), path);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+        assert!(used_bytes(dir.path()) >= tinybee().bytes.len() as i64);
+    }
+
+    #[test]
+    fn a_cut_file_and_a_link_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = materialize(tinybee(), dir.path()).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+        assert_eq!(materialize(tinybee(), dir.path()).unwrap(), path);
+        assert!(matches_hash(&path, tinybee()));
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        materialize(tinybee(), dir.path()).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn many_at_once_leave_one_file_and_no_part() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| materialize(tinybee(), dir.path()).unwrap());
+            }
+        });
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(names.iter().filter(|n| n.to_str().unwrap().ends_with(".gguf")).count(), 1, "{names:?}");
+        assert!(!names.iter().any(|n| n.to_str().unwrap().ends_with(".part")), "{names:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_says_where() {
+        let missing = Path::new("/nonexistent/models");
+        let Entry { cached, state } = entry("builtin:tinybee", "tinybee", missing);
+        assert_eq!(cached.state, CacheState::Failed);
+        assert!(cached.message.unwrap().contains("/nonexistent/models"));
+        assert!(matches!(state, FileState::Refused { reason: "DownloadFailed", .. }));
+        let unknown = entry("builtin:x", "x", missing);
+        assert!(matches!(unknown.state, FileState::Refused { reason: "ModelNotFound", .. }));
+    }
+}

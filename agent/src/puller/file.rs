@@ -1,0 +1,194 @@
+//! Models that are files of the machine: looked at where they lie, never copied, and again when they change.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufReader},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rbee_crds::{
+    hive::{CacheState, CachedModel},
+    model::Gguf,
+};
+use rbee_model::{
+    format,
+    gguf::{Header, Summary},
+};
+use rbee_wire::ErrorCode;
+
+use crate::{
+    plan::FileState,
+    puller::{Entry, refused},
+};
+
+/// A file as it was when it was looked at.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    path: PathBuf,
+    /// Changes when the file does.
+    mark: Option<Mark>,
+    found: Result<(u64, Gguf), Refusal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+#[derive(Clone, Debug)]
+struct Refusal {
+    state: CacheState,
+    code: ErrorCode,
+    message: String,
+}
+
+/// Looks at a file. Its header is read only if it is not the one that was looked at before.
+pub fn look(path: &Path, before: Option<Looked>) -> Looked {
+    let mark = std::fs::metadata(path).ok().map(|m| Mark {
+        device: m.dev(),
+        inode: m.ino(),
+        bytes: m.len(),
+        modified: (m.mtime(), m.mtime_nsec()),
+        changed: (m.ctime(), m.ctime_nsec()),
+    });
+    match before {
+        Some(before) if mark.is_some() && before.mark == mark && before.path == path => before,
+        _ => Looked { path: path.to_owned(), mark, found: check(path) },
+    }
+}
+
+fn check(path: &Path) -> Result<(u64, Gguf), Refusal> {
+    let shown = path.display();
+    let refuse = |state, code, message: String| Refusal { state, code, message: format!("{shown}: {message}") };
+    let invalid = |code, message| refuse(CacheState::Invalid, code, message);
+    format::check_file_name(&path.to_string_lossy())
+        .map_err(|e| invalid(ErrorCode::UnsupportedFormat, e.to_string()))?;
+    let file = open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            refuse(CacheState::Missing, ErrorCode::ModelNotFound, "there is no such file on this hive".into())
+        }
+        _ => invalid(ErrorCode::InvalidModelFile, format!("cannot be opened: {e}")),
+    })?;
+    let metadata = file.metadata().map_err(|e| invalid(ErrorCode::InvalidModelFile, format!("cannot be read: {e}")))?;
+    if !metadata.is_file() {
+        return Err(invalid(ErrorCode::InvalidModelFile, "is not a regular file".into()));
+    }
+    let header = Header::read(BufReader::new(file), metadata.len())
+        .map_err(|e| invalid(ErrorCode::InvalidModelFile, e.to_string()))?;
+    format::check(&header).map_err(|e| invalid(ErrorCode::UnsupportedFormat, e.to_string()))?;
+    Ok((metadata.len(), gguf(&header.summary())))
+}
+
+/// Opens without waiting, so that a pipe in a model's place blocks nobody.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// What is told of a file.
+pub fn entry(uri: &str, looked: &Looked) -> Entry {
+    let (bytes, gguf) = match &looked.found {
+        Ok(found) => found.clone(),
+        Err(r) => return refused(uri, r.state, r.code.camel(), r.message.clone()),
+    };
+    let cached = CachedModel {
+        uri: uri.to_owned(),
+        revision: None,
+        size_bytes: i64::try_from(bytes).ok(),
+        state: CacheState::Available,
+        message: None,
+        gguf: Some(gguf),
+        download: None,
+    };
+    Entry { cached, state: FileState::Available { path: looked.path.clone() } }
+}
+
+/// A header's summary in the API's words; what the header does not state is left out.
+pub fn gguf(summary: &Summary) -> Gguf {
+    let number = |n: u64| i64::try_from(n).ok().filter(|n| *n > 0);
+    let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
+    Gguf {
+        architecture: text(&summary.architecture),
+        quantization: text(&summary.quantization),
+        context_length: number(summary.context_length),
+        layer_count: number(summary.layer_count),
+        parameter_count: number(summary.parameter_count),
+        embedding_length: number(summary.embedding_length),
+        head_count: number(summary.head_count),
+        head_count_kv: number(summary.head_count_kv),
+        key_length: number(summary.key_length),
+        value_length: number(summary.value_length),
+        feed_forward_length: number(summary.feed_forward_length),
+        vocab_size: number(summary.vocab_size),
+        file_bytes: number(summary.file_bytes),
+        tensor_bytes: number(summary.tensor_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(path: &Path) -> CachedModel {
+        entry("file:///x", &look(path, None)).cached
+    }
+
+    #[test]
+    fn a_model_tells_its_shape() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tinybee.gguf");
+        std::fs::write(&path, rbee_model::builtin::get("tinybee").unwrap().bytes).unwrap();
+        let found = said(&path);
+        let gguf = found.gguf.unwrap();
+        assert_eq!(found.state, CacheState::Available);
+        assert_eq!(
+            (gguf.architecture.as_deref(), gguf.context_length, gguf.layer_count),
+            (Some("llama"), Some(256), Some(4))
+        );
+    }
+
+    #[test]
+    fn what_is_no_model_says_so_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let garbage = dir.path().join("no-model.gguf");
+        std::fs::write(&garbage, "not a model at all\n".repeat(100)).unwrap();
+        let found = said(&garbage);
+        let message = found.message.unwrap();
+        assert!(
+            found.state == CacheState::Invalid && message.contains("GGUF") && message.contains("no-model.gguf"),
+            "{message}"
+        );
+        let missing = said(Path::new("/no/such/tinybee.gguf"));
+        assert!(missing.state == CacheState::Missing && missing.message.unwrap().contains("/no/such/tinybee.gguf"));
+        assert_eq!(said(dir.path()).state, CacheState::Invalid);
+        assert_eq!(said(&dir.path().join("model.pkl")).state, CacheState::Invalid);
+    }
+
+    #[test]
+    fn a_pipe_in_a_models_place_blocks_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe.gguf");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert!(said(&pipe).message.unwrap().contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_file_is_read_again_only_when_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.gguf");
+        std::fs::write(&path, "garbage").unwrap();
+        let first = look(&path, None);
+        let mut same = look(&path, Some(first.clone()));
+        assert_eq!(first.mark, same.mark);
+        // A result that a new reading would not give shows that none was made.
+        same.found = Ok((1, Gguf::default()));
+        assert!(look(&path, Some(same.clone())).found.is_ok());
+        std::fs::write(&path, "other garbage").unwrap();
+        assert!(look(&path, Some(same)).found.is_err());
+    }
+}
