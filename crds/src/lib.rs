@@ -3,6 +3,8 @@
 //! Everything here is data. States are enums, strings appear only at the serde edge; validation lives in the generated
 //! CustomResourceDefinitions ([`all`]), so that every API server refuses the same things with the same words.
 
+#![allow(clippy::duplicated_attributes, reason = "each printer column and rule is an attribute of its own")]
+
 pub mod assignment;
 pub mod condition;
 pub mod duration;

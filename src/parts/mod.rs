@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod hive;
+pub mod keeper;
 pub mod local;
 pub mod queen;
 pub mod up;
