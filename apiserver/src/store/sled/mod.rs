@@ -17,6 +17,8 @@ use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::export::{Exports, io_error, make_folder, sync_folder};
 use super::{Batch, Loaded, Store, StoreError};
@@ -27,6 +29,13 @@ const CACHE_BYTES: u64 = 64 << 20;
 
 /// How often sled's own thread writes what is left and cleans up, in milliseconds. Commits do not wait for it.
 const BACKGROUND_MS: u64 = 1_000;
+
+/// How long a lock is tried for. A process that forks holds copies of all its locks in the child until that executes its
+/// program, so that a lock may be held for a moment after its owner let it go.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The store in one folder, for one process at a time.
 pub struct SledStore {
@@ -56,10 +65,14 @@ impl SledStore {
         let lock_path = folder.with_extension("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.map_err(io_error("open the lock file", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: folder }),
-            Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path)(error)),
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: folder }),
+                Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path)(error)),
+            }
         }
         let exports = Exports::new(exports.into(), folder.clone());
         Ok(Self { folder, exports, open: None, _lock: lock })
@@ -145,7 +158,14 @@ fn open(folder: &Path) -> Result<Open, StoreError> {
     make_folder(folder)?;
     let failed = |source| StoreError::Sled { path: folder.to_path_buf(), source };
     let config = ::sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(BACKGROUND_MS));
-    let db = config.open().map_err(failed)?;
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let db = loop {
+        match config.open() {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => sleep(LOCK_PAUSE),
+            Err(error) if is_locked(&error) => return Err(StoreError::Locked { path: folder.to_path_buf() }),
+            opened => break opened.map_err(failed)?,
+        }
+    };
     let path = folder.join("db");
     let sync = File::options().write(true).open(&path).map_err(io_error("open", &path))?;
     for entry in fs::read_dir(folder).map_err(io_error("read the folder", folder))?.flatten() {
@@ -233,9 +253,14 @@ fn is_damage(error: &StoreError) -> bool {
         StoreError::Damaged { .. } => true,
         StoreError::Sled { source: ::sled::Error::Io(error), .. } => {
             let kinds = [ErrorKind::UnexpectedEof, ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::Other];
-            kinds.contains(&error.kind()) && !error.to_string().contains("could not acquire lock")
+            kinds.contains(&error.kind())
         }
         StoreError::Sled { .. } => true,
         _ => false,
     }
+}
+
+/// Whether sled found the db file locked; it has no kind of error of its own for that.
+fn is_locked(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }

@@ -221,6 +221,27 @@ fn one_folder_is_open_once() {
     drop(store(folder.path()));
 }
 
+/// Both the store's lock and sled's are copied into a child by fork and live there until exec.
+#[test]
+fn a_store_opens_again_while_the_process_forks() {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                drop(Command::new("true").status());
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let reopen = || {
+            let mut store = SledStore::open(folder.path().join("store"), folder.path().join("export"))?;
+            crate::store::Store::load(&mut store).map(drop)
+        };
+        let failed = (0..150).find_map(|_| reopen().err());
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(failed.is_none(), "{failed:?}");
+    });
+}
+
 async fn with_three_objects(folder: &Path) -> u64 {
     let db = open(folder).await;
     for name in ["a", "b", "c"] {
