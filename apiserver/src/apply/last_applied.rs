@@ -32,10 +32,8 @@ pub(super) fn unexcused(conflicts: Conflicts, live: &Value, ctx: &Context<'_>) -
         return conflicts;
     }
     let Ok(changes) = compare(&last, live, schema) else { return conflicts };
-    let excused = field_set(&last, schema)
-        .difference(&changes.modified)
-        .difference(&changes.added)
-        .difference(&changes.removed);
+    let excused =
+        field_set(&last, schema).difference(&changes.modified).difference(&changes.added).difference(&changes.removed);
     conflicts.into_iter().filter(|(_, path)| !excused.has(path)).collect()
 }
 
@@ -48,7 +46,8 @@ pub(super) fn refresh(new: &mut Value, config: &Value, ctx: &Context<'_>) {
     if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.remove(ANNOTATION);
     }
-    let empty = config.pointer("/metadata/annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+    let empty =
+        config.pointer("/metadata/annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
     if empty && let Some(meta) = config.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("annotations");
     }

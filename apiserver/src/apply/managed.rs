@@ -40,12 +40,7 @@ impl Identity {
     pub fn new(manager: &str, operation: Operation, api_version: &str, subresource: &str) -> Self {
         let api_version = if operation == Operation::Apply { "" } else { api_version };
         let manager = if manager.is_empty() { "unknown" } else { manager };
-        Self {
-            manager: manager.into(),
-            operation,
-            api_version: api_version.into(),
-            subresource: subresource.into(),
-        }
+        Self { manager: manager.into(), operation, api_version: api_version.into(), subresource: subresource.into() }
     }
 
     /// As conflicts name the manager.
@@ -123,7 +118,13 @@ impl Managed {
         let mut order: Vec<(&Identity, &Owned)> = self.0.iter().collect();
         order.sort_by(|(a, x), (b, y)| {
             let key = |i: &Identity, o: &Owned| {
-                (i.operation, seconds(o.time.as_deref()), i.manager.clone(), o.api_version.clone(), i.subresource.clone())
+                (
+                    i.operation,
+                    seconds(o.time.as_deref()),
+                    i.manager.clone(),
+                    o.api_version.clone(),
+                    i.subresource.clone(),
+                )
             };
             key(a, x).cmp(&key(b, y))
         });
@@ -143,8 +144,7 @@ impl Managed {
 
     /// Merges the oldest `Update` entries into one per version until few enough are left.
     pub fn cap(&mut self) {
-        let mut updaters: Vec<Identity> =
-            self.0.keys().filter(|i| i.operation == Operation::Update).cloned().collect();
+        let mut updaters: Vec<Identity> = self.0.keys().filter(|i| i.operation == Operation::Update).cloned().collect();
         let mut left = updaters.len();
         if left <= MAX_UPDATE_MANAGERS {
             return;

@@ -132,7 +132,8 @@ fn interleave(list: List<'_>, live: &[Value], left: &Indexed<'_>, right: &Indexe
         Ok(value) => out.extend(value),
         Err(inner) => errors.extend(inner.into_iter().map(|(p, w)| (format!("{element}{p}"), w))),
     };
-    let value = |side: &Indexed<'_>, element: &PathElement| side.values.get(element).map(|v| v.cloned().unwrap_or(Value::Null));
+    let value =
+        |side: &Indexed<'_>, element: &PathElement| side.values.get(element).map(|v| v.cloned().unwrap_or(Value::Null));
     let (mut l, mut r) = (0, 0);
     while l < left.order.len() || r < right.order.len() {
         if let (Some(mine), Some(theirs)) = (left.order.get(l), right.order.get(r)) {

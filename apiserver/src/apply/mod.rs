@@ -141,8 +141,8 @@ pub fn apply(live: Option<&Value>, config: &Value, ctx: &Context<'_>) -> Result<
     }
     let created = live.is_none();
     let live = live.cloned().unwrap_or_else(|| empty_like(config));
-    let mut managed = Managed::decode(&live)
-        .map_err(|e| ApplyError::Typed(format!("failed to decode managed fields: {e}")))?;
+    let mut managed =
+        Managed::decode(&live).map_err(|e| ApplyError::Typed(format!("failed to decode managed fields: {e}")))?;
     typed(config, ctx, false, "patch")?;
     typed(&live, ctx, true, "live")?;
     let ignored = ignored(ctx);

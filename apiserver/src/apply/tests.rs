@@ -38,8 +38,11 @@ fn owned(object: &Value, manager: &str) -> Value {
 
 #[test]
 fn creating_by_apply_owns_what_is_set() {
-    let got = applied(&[("one", json!({"mode": "fast", "tags": ["x"], "marks": {"a": "1"}, "lines": ["l"],
-        "parts": [{"name": "p", "color": "red"}], "place": {"room": "r"}, "extra": {"k": {"deep": [1]}}}))]);
+    let got = applied(&[(
+        "one",
+        json!({"mode": "fast", "tags": ["x"], "marks": {"a": "1"}, "lines": ["l"],
+        "parts": [{"name": "p", "color": "red"}], "place": {"room": "r"}, "extra": {"k": {"deep": [1]}}}),
+    )]);
     let want = json!({"f:spec": {"f:extra": {"f:k": {".": {}, "f:deep": {}}}, "f:lines": {}, "f:marks": {"f:a": {}}, "f:mode": {},
         "f:parts": {"k:{\"name\":\"p\"}": {".": {}, "f:color": {}, "f:name": {}}}, "f:place": {"f:room": {}}, "f:tags": {"v:\"x\"": {}}}});
     assert_eq!(owned(&got, "one"), want);
@@ -66,7 +69,10 @@ fn other_values_conflict_unless_forced() {
     let words = "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.mode\n- .spec.size";
     assert_eq!(error.to_string(), words);
     let ApplyError::Conflict { conflicts, .. } = error else { panic!("a conflict") };
-    assert_eq!(conflicts[1].cause(), json!({"reason": "FieldManagerConflict", "message": "conflict with \"one\"", "field": ".spec.size"}));
+    assert_eq!(
+        conflicts[1].cause(),
+        json!({"reason": "FieldManagerConflict", "message": "conflict with \"one\"", "field": ".spec.size"})
+    );
     let forced = apply(Some(&live), &config, &Context { force: true, ..ctx(&schema, "two") }).expect("forced");
     assert_eq!(forced["spec"]["size"], 5);
     assert_eq!(owned(&forced, "one"), Value::Null, "nothing is left to its first owner");
@@ -104,11 +110,14 @@ fn map_lists_merge_by_key() {
         ("one", json!({"mode": "fast", "parts": [{"name": "p", "color": "red"}, {"name": "q"}]})),
         ("two", json!({"mode": "fast", "parts": [{"name": "r"}, {"name": "p", "count": 1}]})),
     ]);
-    let names: Vec<&str> = got["spec"]["parts"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
+    let names: Vec<&str> =
+        got["spec"]["parts"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
     assert_eq!(names, ["r", "p", "q"], "applied order where the two lists leave it open");
     assert_eq!(got["spec"]["parts"][1], json!({"name": "p", "color": "red", "count": 1}));
-    let left = apply(Some(&got), &object(json!({"mode": "fast", "parts": [{"name": "q"}]})), &ctx(&widget(), "one")).expect("applies");
-    let names: Vec<&str> = left["spec"]["parts"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
+    let left = apply(Some(&got), &object(json!({"mode": "fast", "parts": [{"name": "q"}]})), &ctx(&widget(), "one"))
+        .expect("applies");
+    let names: Vec<&str> =
+        left["spec"]["parts"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
     assert_eq!(names, ["r", "p", "q"], "two still owns p");
     assert!(left["spec"]["parts"][1].get("color").is_none());
 }
@@ -117,8 +126,14 @@ fn map_lists_merge_by_key() {
 fn wrong_configurations_are_named() {
     let schema = widget();
     let cases = [
-        (json!({"mode": "fast", "parts": [{"name": "p"}, {"name": "p"}]}), ".spec.parts: duplicate entries for key [name=\"p\"]"),
-        (json!({"mode": "fast", "parts": [{"count": 1}]}), ".spec.parts: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)"),
+        (
+            json!({"mode": "fast", "parts": [{"name": "p"}, {"name": "p"}]}),
+            ".spec.parts: duplicate entries for key [name=\"p\"]",
+        ),
+        (
+            json!({"mode": "fast", "parts": [{"count": 1}]}),
+            ".spec.parts: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
+        ),
         (json!({"mode": "fast", "wrong": 1}), ".spec.wrong: field not declared in schema"),
         (json!({"mode": 5}), ".spec.mode: expected string, got &value.valueUnstructured{Value:5}"),
         (json!({"mode": "fast", "tags": ["z", "z"]}), ".spec.tags: duplicate entries for key [=\"z\"]"),
@@ -149,9 +164,11 @@ fn status_has_its_own_door() {
     config["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
     let status = Context { subresource: "status", ..ctx(&schema, "hive") };
     let got = apply(Some(&live), &config, &status).expect("applies");
-    let want = json!({"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": {".": {}, "f:status": {}, "f:type": {}}}}});
+    let want =
+        json!({"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": {".": {}, "f:status": {}, "f:type": {}}}}});
     assert_eq!(owned(&got, "hive"), want);
-    let subresources: Vec<&Value> = got["metadata"]["managedFields"].as_array().expect("a list").iter().map(|e| &e["subresource"]).collect();
+    let subresources: Vec<&Value> =
+        got["metadata"]["managedFields"].as_array().expect("a list").iter().map(|e| &e["subresource"]).collect();
     assert_eq!(subresources, [&json!("status"), &Value::Null]);
 }
 

@@ -76,7 +76,12 @@ fn changes(rules: Rules<'_>, old: &Value, new: &Value) -> Result<Comparison, App
 }
 
 /// Takes changed and removed fields from every manager but the one that writes; without force changed ones conflict.
-fn resolve(managed: &mut Managed, changes: &Comparison, writer: Option<&Identity>, force: bool) -> Result<(), Conflicts> {
+fn resolve(
+    managed: &mut Managed,
+    changes: &Comparison,
+    writer: Option<&Identity>,
+    force: bool,
+) -> Result<(), Conflicts> {
     let changed = changes.modified.union(&changes.added);
     let others: Vec<Identity> = managed.0.keys().filter(|i| Some(*i) != writer).cloned().collect();
     if !force {

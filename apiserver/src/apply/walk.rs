@@ -189,12 +189,8 @@ fn collect(value: &Value, schema: TypeRef<'_>, path: &mut Path, set: &mut Set) {
 }
 
 fn collect_list(value: &Value, list: List<'_>, path: &mut Path, set: &mut Set) {
-    let items: Vec<(&Value, PathElement)> = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|item| Some((item, list.path_element(item).ok()?)))
-        .collect();
+    let items: Vec<(&Value, PathElement)> =
+        value.as_array().into_iter().flatten().filter_map(|item| Some((item, list.path_element(item).ok()?))).collect();
     for (item, element) in &items {
         path.push(element.clone());
         let twice = items.iter().filter(|(_, e)| e == element).count() > 1;

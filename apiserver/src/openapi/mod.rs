@@ -164,8 +164,16 @@ mod tests {
         let documents = [
             document("parity.rbee.dev", "v1", &[widget()]),
             document("", "v1", &builtins(&[("Secret", "secrets"), ("Event", "events"), ("Namespace", "namespaces")])),
-            document("authorization.k8s.io", "v1", &builtins(&[("SelfSubjectAccessReview", "selfsubjectaccessreviews")])),
-            document("apiextensions.k8s.io", "v1", &builtins(&[("CustomResourceDefinition", "customresourcedefinitions")])),
+            document(
+                "authorization.k8s.io",
+                "v1",
+                &builtins(&[("SelfSubjectAccessReview", "selfsubjectaccessreviews")]),
+            ),
+            document(
+                "apiextensions.k8s.io",
+                "v1",
+                &builtins(&[("CustomResourceDefinition", "customresourcedefinitions")]),
+            ),
         ];
         for document in documents {
             let mut wanted = BTreeSet::new();
@@ -180,6 +188,9 @@ mod tests {
     #[test]
     fn the_index_names_documents_with_their_hash() {
         let got = index(&[("apis/rbee.dev/v1alpha1".into(), "AB".into())]);
-        assert_eq!(got, json!({"paths": {"apis/rbee.dev/v1alpha1": {"serverRelativeURL": "/openapi/v3/apis/rbee.dev/v1alpha1?hash=AB"}}}));
+        assert_eq!(
+            got,
+            json!({"paths": {"apis/rbee.dev/v1alpha1": {"serverRelativeURL": "/openapi/v3/apis/rbee.dev/v1alpha1?hash=AB"}}})
+        );
     }
 }

@@ -147,7 +147,9 @@ fn int_or_string(schema: &mut Map<String, Value>) {
 fn embedded(schema: &mut Map<String, Value>) {
     let lower = |words: &str| format!("{}{}", words[..1].to_lowercase(), &words[1..]);
     let kind = "kind is a string value representing the type of this object. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
-    let version = lower("ApiVersion defines the versioned schema of this representation of an object. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources");
+    let version = lower(
+        "ApiVersion defines the versioned schema of this representation of an object. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+    );
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
     if let Some(properties) = properties.as_object_mut() {
         properties.insert("apiVersion".into(), text(&version));

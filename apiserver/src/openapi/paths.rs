@@ -279,7 +279,8 @@ impl Writer<'_> {
     }
 
     fn body(&self, operation: &Operation<'_>, component: &str) -> Value {
-        let mut patches = vec!["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+        let mut patches =
+            vec!["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
         if self.resource.builtin {
             patches.push("application/strategic-merge-patch+json");
         }

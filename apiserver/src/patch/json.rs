@@ -204,7 +204,8 @@ impl Run {
     }
 
     fn transfer(&mut self, kind: &str, from: &str, path: Option<&str>) -> Result<(), PatchError> {
-        let no_from = || invalid(format!("{kind} operation does not apply: doc is missing from path: {from}: {MISSING}"));
+        let no_from =
+            || invalid(format!("{kind} operation does not apply: doc is missing from path: {from}: {MISSING}"));
         let mut place = self.place(from).ok_or_else(no_from)?;
         let in_key = |key: &str, e: String| {
             let at = if kind == "move" { format!("path: '{key}'") } else { format!("from: '{from}'") };
@@ -224,7 +225,8 @@ impl Run {
             }
         }
         let path = path.ok_or_else(|| invalid(format!("{kind} operation failed to decode path: {MISSING}")))?;
-        let no_path = || invalid(format!("{kind} operation does not apply: doc is missing destination path: {path}: {MISSING}"));
+        let no_path =
+            || invalid(format!("{kind} operation does not apply: doc is missing destination path: {path}: {MISSING}"));
         let mut place = self.place(path).ok_or_else(no_path)?;
         place.add(value).map_err(|e| {
             invalid(if kind == "move" {

@@ -34,7 +34,9 @@ pub enum PatchError {
 /// Refuses an object that grew beyond what a request may hold.
 fn bounded(result: Value) -> Result<Value, PatchError> {
     if limits::size_up_to(&result, MAX_RESULT_BYTES) > MAX_RESULT_BYTES {
-        return Err(PatchError::TooLarge(format!("the patched object is larger than the limit of {MAX_RESULT_BYTES} bytes")));
+        return Err(PatchError::TooLarge(format!(
+            "the patched object is larger than the limit of {MAX_RESULT_BYTES} bytes"
+        )));
     }
     Ok(result)
 }
@@ -71,7 +73,8 @@ mod tests {
             {"op": "test", "path": "/spec/none", "value": null},
             {"op": "replace", "path": "/spec/new", "value": null}
         ]);
-        let want = json!({"spec": {"size": 7, "mode": "fast", "note": "fast", "lines": ["a", "z", "b", "c"], "new": null}});
+        let want =
+            json!({"spec": {"size": 7, "mode": "fast", "note": "fast", "lines": ["a", "z", "b", "c"], "new": null}});
         assert_eq!(json(&document, &patch), Ok(want));
     }
 
@@ -80,18 +83,33 @@ mod tests {
         let document = json!({"spec": {"size": 7, "lines": ["a"]}});
         let cases = [
             (json!([{"op": "test", "path": "/spec/size", "value": 1}]), "testing value /spec/size failed: test failed"),
-            (json!([{"op": "remove", "path": "/spec/none"}]), "error in remove for path: '/spec/none': Unable to remove nonexistent key: none: missing value"),
+            (
+                json!([{"op": "remove", "path": "/spec/none"}]),
+                "error in remove for path: '/spec/none': Unable to remove nonexistent key: none: missing value",
+            ),
             (json!([{"op": "jump", "path": "/spec/size"}]), "Unexpected kind: jump"),
-            (json!([{"op": "add", "path": "/none/x", "value": 1}]), "add operation does not apply: doc is missing path: \"/none/x\": missing value"),
-            (json!([{"op": "add", "path": "/spec/lines/1000000000", "value": 1}]), "error in add for path: '/spec/lines/1000000000': Unable to access invalid index: 1000000000: invalid index referenced"),
-            (json!([{"op": "replace", "path": "/spec/lines/5", "value": 1}]), "replace operation does not apply: doc is missing key: /spec/lines/5: missing value"),
+            (
+                json!([{"op": "add", "path": "/none/x", "value": 1}]),
+                "add operation does not apply: doc is missing path: \"/none/x\": missing value",
+            ),
+            (
+                json!([{"op": "add", "path": "/spec/lines/1000000000", "value": 1}]),
+                "error in add for path: '/spec/lines/1000000000': Unable to access invalid index: 1000000000: invalid index referenced",
+            ),
+            (
+                json!([{"op": "replace", "path": "/spec/lines/5", "value": 1}]),
+                "replace operation does not apply: doc is missing key: /spec/lines/5: missing value",
+            ),
             (json!([{"op": "add"}]), "add operation failed to decode path: missing value"),
         ];
         for (patch, words) in cases {
             assert_eq!(json(&document, &patch), Err(PatchError::Invalid(words.into())));
         }
         let wrong = json(&document, &json!({"op": "add"})).expect_err("no list");
-        assert_eq!(wrong, PatchError::BadRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch".into()));
+        assert_eq!(
+            wrong,
+            PatchError::BadRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch".into())
+        );
     }
 
     #[test]
@@ -114,7 +132,8 @@ mod tests {
     #[test]
     fn merge_patches_remove_with_null() {
         let document = json!({"marks": {"a": "1", "b": "2"}, "tags": ["x"]});
-        let patch = json!({"marks": {"a": null, "c": "3"}, "tags": ["y"], "new": {"x": null, "y": {"z": null}}, "none": null});
+        let patch =
+            json!({"marks": {"a": null, "c": "3"}, "tags": ["y"], "new": {"x": null, "y": {"z": null}}, "none": null});
         let want = json!({"marks": {"b": "2", "c": "3"}, "tags": ["y"], "new": {"y": {}}});
         assert_eq!(merge(&document, &patch), Ok(want));
         assert!(matches!(merge(&document, &json!([])), Err(PatchError::BadRequest(_))));

@@ -64,7 +64,11 @@ fn merge_map(mut original: Fields, mut patch: Fields, schema: &Value) -> Result<
         return match directive.as_str() {
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Fields::new()),
-            _ => Err(bad(format!("unknown patch type: {} in map: {}", go_json(&directive), go_json(&Value::Object(patch))))),
+            _ => Err(bad(format!(
+                "unknown patch type: {} in map: {}",
+                go_json(&directive),
+                go_json(&Value::Object(patch))
+            ))),
         };
     }
     retain_keys(&mut original, &mut patch)?;

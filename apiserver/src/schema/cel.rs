@@ -6,8 +6,10 @@ use kube::core::cel::KubeCelExt;
 use kube::core::cel::cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::Value;
 
+use super::cel_check;
 use super::cel_value::{self, optional};
 use super::correlate::{Old, find_element};
+use super::error::go_json;
 use super::structural::{Additional, ListType, Structural, join};
 use super::{BadValue, ErrorKind, FieldError};
 
@@ -32,7 +34,12 @@ impl Rule {
 }
 
 /// Compiles the rules of a node; what is wrong with them goes to `errors`.
-pub(super) fn compile_rules(raw: Option<&Value>, node: &Structural, path: &str, errors: &mut Vec<FieldError>) -> Vec<Rule> {
+pub(super) fn compile_rules(
+    raw: Option<&Value>,
+    node: &Structural,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) -> Vec<Rule> {
     let rules = raw.and_then(Value::as_array).into_iter().flatten().enumerate();
     let at = join(path, "x-kubernetes-validations");
     rules.filter_map(|(i, rule)| compile(rule, node, &format!("{at}[{i}]"), errors)).collect()
@@ -40,25 +47,30 @@ pub(super) fn compile_rules(raw: Option<&Value>, node: &Structural, path: &str, 
 
 fn compile(raw: &Value, node: &Structural, path: &str, errors: &mut Vec<FieldError>) -> Option<Rule> {
     let text = |key: &str| raw.get(key).and_then(Value::as_str).filter(|s| !s.trim().is_empty()).map(str::to_string);
+    let before = errors.len();
+    let message = text("message");
+    if let Some(message) = message.as_deref().filter(|m| m.trim().contains('\n')) {
+        errors.push(FieldError::invalid(format!("{path}.message"), message, "must not contain line breaks"));
+    }
     let Some(source) = text("rule") else {
         errors.push(FieldError::required(format!("{path}.rule"), "rule is not specified"));
         return None;
     };
-    let program = program(&source, node, &format!("{path}.rule"), errors)?;
-    let message_expression = match text("messageExpression") {
-        Some(expression) => Some(self::program(&expression, node, &format!("{path}.messageExpression"), errors)?),
-        None => None,
-    };
-    let field_path = match text("fieldPath").map(|p| field_path(&p, node)) {
-        None => String::new(),
-        Some(Ok(path)) => path,
-        Some(Err(why)) => {
-            let value = raw.get("fieldPath").cloned().unwrap_or_default();
-            let detail = format!("fieldPath must be a valid path: {why}");
-            errors.push(FieldError::invalid(format!("{path}.fieldPath"), value, detail));
-            return None;
+    if source.trim().contains('\n') && message.is_none() {
+        let words = "message must be specified if rule contains line breaks";
+        errors.push(FieldError::required(format!("{path}.message"), words));
+    }
+    let expression = Expression { raw, node, path };
+    let program = expression.program(&source, "rule", errors);
+    let message_expression =
+        text("messageExpression").and_then(|e| expression.program(&e, "messageExpression", errors));
+    let field_path = text("fieldPath").and_then(|p| match field_path(&p, node) {
+        Some(path) => Some(path),
+        None => {
+            errors.push(FieldError::invalid(format!("{path}.fieldPath"), p, "must be a valid path"));
+            None
         }
-    };
+    });
     let kind = match text("reason").as_deref() {
         Some("FieldValueForbidden") => ErrorKind::Forbidden,
         Some("FieldValueRequired") => ErrorKind::Required,
@@ -67,43 +79,75 @@ fn compile(raw: &Value, node: &Structural, path: &str, errors: &mut Vec<FieldErr
         Some(other) => {
             let known = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
             errors.push(FieldError::not_supported(format!("{path}.reason"), other, &known));
-            return None;
+            ErrorKind::Invalid
         }
     };
+    let program = program.filter(|_| errors.len() == before)?;
     Some(Rule {
         uses_old_self: program.references().has_variable("oldSelf"),
         program,
-        message: text("message"),
+        message,
         message_expression,
         kind,
-        field_path,
+        field_path: field_path.unwrap_or_default(),
         optional_old_self: raw.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
         source,
     })
 }
 
-fn program(source: &str, node: &Structural, path: &str, errors: &mut Vec<FieldError>) -> Option<Program> {
-    let compiled = catch_unwind(AssertUnwindSafe(|| Program::compile(source)));
-    let problem = match compiled {
-        Ok(Ok(program)) => match super::cel_check::undefined_field(&program, node) {
-            None => return Some(program),
-            Some(field) => format!("undefined field '{field}'"),
-        },
-        Ok(Err(error)) => error.to_string().trim().to_string(),
-        Err(_) => "the expression cannot be parsed".to_string(),
-    };
-    errors.push(FieldError::invalid(path, source, format!("compilation failed: {problem}")));
-    None
+/// A rule's place, for compiling what is written in it.
+struct Expression<'a> {
+    raw: &'a Value,
+    node: &'a Structural,
+    path: &'a str,
+}
+
+impl Expression<'_> {
+    fn program(&self, source: &str, key: &str, errors: &mut Vec<FieldError>) -> Option<Program> {
+        let compiled = catch_unwind(AssertUnwindSafe(|| Program::compile(source)));
+        let problem = match compiled {
+            Ok(Ok(program)) => match cel_check::problem(&program, source, self.node) {
+                None => return Some(program),
+                Some(problem) => format!("compilation failed: {problem}"),
+            },
+            Ok(Err(error)) => format!("compilation failed: {}", error.to_string().trim().replace("\n| ", "\n | ")),
+            Err(_) => "compilation failed: the expression cannot be parsed".to_string(),
+        };
+        let detail = if key == "rule" { problem } else { format!("messageExpression {problem}") };
+        errors.push(FieldError {
+            field: format!("{}.{key}", self.path),
+            kind: ErrorKind::Invalid,
+            bad_value: BadValue::Text(self.as_go()),
+            detail,
+        });
+        None
+    }
+
+    /// The rule as Go writes its internal struct.
+    fn as_go(&self) -> String {
+        let json = |key: &str, absent: &str| {
+            self.raw.get(key).filter(|v| !v.is_null()).map_or_else(|| absent.to_string(), go_json)
+        };
+        format!(
+            "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",
+            json("rule", "\"\""),
+            json("message", "\"\""),
+            json("messageExpression", "\"\""),
+            json("reason", "null"),
+            json("fieldPath", "\"\""),
+            json("optionalOldSelf", "null"),
+        )
+    }
 }
 
 /// `.spec.host` and `['a-b']` as a path below the node, checked against its schema.
-fn field_path(source: &str, node: &Structural) -> Result<String, &'static str> {
+fn field_path(source: &str, node: &Structural) -> Option<String> {
     let mut rest = source;
     let mut schema = node;
     let mut path = String::new();
     while !rest.is_empty() {
         let name = if let Some(after) = rest.strip_prefix("['") {
-            let (name, after) = after.split_once("']").ok_or("unexpected end of JSON path")?;
+            let (name, after) = after.split_once("']")?;
             rest = after;
             name
         } else if let Some(after) = rest.strip_prefix('.') {
@@ -111,7 +155,7 @@ fn field_path(source: &str, node: &Structural) -> Result<String, &'static str> {
             rest = &after[end..];
             &after[..end]
         } else {
-            return Err("expected [ or .");
+            return None;
         };
         if let Some(property) = schema.properties.get(name) {
             path = join(&path, name);
@@ -120,10 +164,10 @@ fn field_path(source: &str, node: &Structural) -> Result<String, &'static str> {
             path = format!("{path}[{name}]");
             schema = inner;
         } else {
-            return Err("does not refer to a valid field");
+            return None;
         }
     }
-    Ok(path)
+    Some(path)
 }
 
 thread_local! {

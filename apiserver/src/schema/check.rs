@@ -77,10 +77,8 @@ fn children(map: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec
     if level == Level::Root {
         errors.push(FieldError::forbidden(&at, "must not be used at the root"));
     }
-    match additional {
-        Value::Object(schema) => invariants(schema, Level::Field, &at, errors),
-        Value::Bool(false) => errors.push(FieldError::forbidden(&at, "additionalProperties cannot be set to false")),
-        _ => {}
+    if let Value::Object(schema) = additional {
+        invariants(schema, Level::Field, &at, errors);
     }
     if properties.is_some_and(|p| !p.is_empty()) && *additional != Value::Bool(false) {
         errors.push(FieldError::forbidden(at, "additionalProperties and properties are mutual exclusive"));
@@ -146,6 +144,9 @@ fn lists(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
             None => FieldError::required(&at, words),
         });
     }
+    if list_type == Some("set") {
+        set_items(map, path, errors);
+    }
     if list_type != Some("map") {
         return;
     }
@@ -160,15 +161,33 @@ fn lists(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
     list_keys(items, &keys, path, &keys_at, errors);
 }
 
+/// Elements of sets are scalars, or atomic as a whole.
+fn set_items(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(items) = map.get("items").and_then(Value::as_object) else { return };
+    let key = match text(items, "type") {
+        "object" => "x-kubernetes-map-type",
+        "array" => "x-kubernetes-list-type",
+        _ => return,
+    };
+    let given = items.get(key).cloned().unwrap_or_default();
+    if given != "atomic" && !(key == "x-kubernetes-list-type" && given.is_null()) {
+        let words = "must be atomic as item of a list with x-kubernetes-list-type=set";
+        errors.push(FieldError::invalid(join(path, &format!("items.{key}")), given, words));
+    }
+}
+
 fn list_keys(items: Option<&Map<String, Value>>, keys: &[&str], path: &str, at: &str, errors: &mut Vec<FieldError>) {
     let properties = items.and_then(|i| i.get("properties")).and_then(Value::as_object);
     let required = items.and_then(|i| i.get("required")).and_then(Value::as_array);
-    for (i, key) in keys.iter().enumerate() {
-        let Some(property) = properties.and_then(|p| p.get(*key)).and_then(Value::as_object) else {
+    if keys.iter().any(|key| properties.is_none_or(|p| !p.contains_key(*key))) {
+        if properties.is_some() {
             let words = "entries must all be names of item properties";
-            errors.push(FieldError::invalid(format!("{at}[{i}]"), *key, words));
-            continue;
-        };
+            errors.push(FieldError::invalid(at, keys.iter().map(|k| Value::from(*k)).collect::<Vec<_>>(), words));
+        }
+        return;
+    }
+    for key in keys {
+        let Some(property) = properties.and_then(|p| p.get(*key)).and_then(Value::as_object) else { continue };
         if matches!(text(property, "type"), "array" | "object") {
             let field = format!("{}[{key}].type", join(path, "items.properties"));
             let words = "must be a scalar type if parent array's x-kubernetes-list-type is map";
@@ -177,7 +196,8 @@ fn list_keys(items: Option<&Map<String, Value>>, keys: &[&str], path: &str, at: 
         let is_required = required.is_some_and(|r| r.iter().any(|v| v == key));
         if !is_required && !property.contains_key("default") {
             let field = format!("{}[{key}].default", join(path, "items.properties"));
-            let words = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
+            let words =
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
             errors.push(FieldError::required(field, words));
         }
     }
@@ -185,7 +205,8 @@ fn list_keys(items: Option<&Map<String, Value>>, keys: &[&str], path: &str, at: 
 
 /// `anyOf` of integer and string, which `x-kubernetes-int-or-string` allows.
 fn is_int_or_string(any_of: Option<&Value>) -> bool {
-    let types: Vec<&Value> = any_of.and_then(Value::as_array).into_iter().flatten().filter_map(|s| s.get("type")).collect();
+    let types: Vec<&Value> =
+        any_of.and_then(Value::as_array).into_iter().flatten().filter_map(|s| s.get("type")).collect();
     types.len() == 2 && types[0] == "integer" && types[1] == "string"
 }
 
@@ -249,14 +270,16 @@ fn metadata(map: &Map<String, Value>, level: Level, embedded: bool, path: &str, 
     let at = |name: &str| format!("{}[{name}]", join(path, "properties"));
     if level == Level::Root || embedded {
         for name in ["apiVersion", "kind"] {
-            let kind = properties.and_then(|p| p.get(name)).map(|s| s.get("type").and_then(Value::as_str).unwrap_or(""));
+            let kind =
+                properties.and_then(|p| p.get(name)).map(|s| s.get("type").and_then(Value::as_str).unwrap_or(""));
             if let Some(kind) = kind.filter(|k| *k != "string") {
                 errors.push(FieldError::invalid(format!("{}.type", at(name)), kind, "must be string"));
             }
         }
     }
     if embedded && !on(map, "x-kubernetes-preserve-unknown-fields") && properties.is_none_or(Map::is_empty) {
-        let words = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+        let words =
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
         errors.push(FieldError::required(join(path, "properties"), words));
     }
     let Some(Value::Object(schema)) = properties.and_then(|p| p.get("metadata")) else { return };
@@ -267,7 +290,8 @@ fn metadata(map: &Map<String, Value>, level: Level, embedded: bool, path: &str, 
         let more = schema.keys().any(|k| !matches!(k.as_str(), "type" | "properties" | "default" | "description"));
         let others = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         if more || others.into_iter().any(|(k, _)| !matches!(k.as_str(), "name" | "generateName")) {
-            let words = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+            let words =
+                "must not specify anything other than name and generateName, but metadata is implicitly specified";
             errors.push(FieldError::forbidden(at("metadata"), words));
         }
     }

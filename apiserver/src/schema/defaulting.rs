@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn defaults_are_filled_in_deeply() {
-        let mut object = json!({"spec": {"mode": "fast", "size": null, "parts": [{"name": "p"}, {"name": "q", "count": 5}]}});
+        let mut object =
+            json!({"spec": {"mode": "fast", "size": null, "parts": [{"name": "p"}, {"name": "q", "count": 5}]}});
         widget().default(&mut object);
         let want = json!({"spec": {"mode": "fast", "size": 3, "replicas": 1, "level": "mid", "place": {"floor": 1},
             "parts": [{"name": "p", "count": 1}, {"name": "q", "count": 5}]}});

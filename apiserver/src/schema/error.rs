@@ -152,7 +152,8 @@ impl FieldError {
     /// The words without the field: `Invalid value: -1: …`; the `message` of a cause in a Status.
     pub fn body(&self) -> String {
         let mut text = self.kind.words().to_string();
-        let hidden = matches!(self.kind, ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal);
+        let hidden =
+            matches!(self.kind, ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal);
         let shown = match &self.bad_value {
             BadValue::Json(value) if !hidden => Some(go_value(value)),
             BadValue::Text(value) if !hidden => Some(value.clone()),
@@ -236,21 +237,18 @@ pub(crate) fn go_float(f: f64, large: i32) -> String {
 
 /// JSON as Go's `json.Marshal` writes it: keys sorted, `<`, `>` and `&` escaped.
 pub(crate) fn go_json(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();
             keys.sort();
             let inner: Vec<String> = keys.iter().map(|k| format!("{}:{}", json_string(k), go_json(&map[*k]))).collect();
-            return format!("{{{}}}", inner.join(","));
+            format!("{{{}}}", inner.join(","))
         }
-        Value::Array(items) => return format!("[{}]", items.iter().map(go_json).collect::<Vec<_>>().join(",")),
-        Value::String(s) => return json_string(s),
-        Value::Number(n) if n.is_f64() => {
-            n.as_f64().map_or_else(|| n.to_string(), |f| go_json_float(f))
-        }
+        Value::Array(items) => format!("[{}]", items.iter().map(go_json).collect::<Vec<_>>().join(",")),
+        Value::String(s) => json_string(s),
+        Value::Number(n) if n.is_f64() => n.as_f64().map_or_else(|| n.to_string(), go_json_float),
         other => other.to_string(),
-    };
-    text
+    }
 }
 
 fn go_json_float(f: f64) -> String {

@@ -35,7 +35,31 @@ fn objects_are_pruned_defaulted_and_refused_as_kubernetes_does() {
         errors.sort();
         if serde_json::json!(errors) != case["errors"] {
             let wanted: Vec<&str> = case["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            wrong.push(format!("{} (was {})\n  said   {}\n  wanted {}", case["new"]["spec"], case["old"]["spec"], errors.join("\n         "), wanted.join("\n         ")));
+            wrong.push(format!(
+                "{} (was {})\n  said   {}\n  wanted {}",
+                case["new"]["spec"],
+                case["old"]["spec"],
+                errors.join("\n         "),
+                wanted.join("\n         ")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of the cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn definitions_are_refused_as_kubernetes_does() {
+    let mut wrong = Vec::new();
+    let cases = include_str!("testdata/definitions.jsonl");
+    assert!(cases.lines().count() > 40);
+    for line in cases.lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let said: Vec<String> = match Structural::compile(&case["schema"]) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.iter().map(|e| format!("{} {e}", e.kind.reason())).collect(),
+        };
+        if serde_json::json!(said) != case["errors"] {
+            wrong.push(format!("{}\n  said   {said:?}\n  wanted {}", case["schema"], case["errors"]));
         }
     }
     assert!(wrong.is_empty(), "{} of the cases differ:\n{}", wrong.len(), wrong.join("\n"));

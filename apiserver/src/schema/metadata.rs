@@ -182,7 +182,11 @@ fn finalizers(meta: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     if names.contains(&ORPHAN) && names.contains(&FOREGROUND) {
         let words = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
-        errors.push(FieldError::invalid(path, names.as_slice().iter().map(|n| Value::from(*n)).collect::<Vec<_>>(), words));
+        errors.push(FieldError::invalid(
+            path,
+            names.as_slice().iter().map(|n| Value::from(*n)).collect::<Vec<_>>(),
+            words,
+        ));
     }
 }
 
@@ -490,19 +494,38 @@ mod tests {
     #[test]
     fn names_are_checked_in_kubernetes_words() {
         let got = words(json!({"metadata": {"name": "Upper", "namespace": "n"}}));
-        assert_eq!(got, ["metadata.name: Invalid value: \"Upper\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"]);
+        assert_eq!(
+            got,
+            [
+                "metadata.name: Invalid value: \"Upper\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            ]
+        );
         let got = words(json!({"metadata": {}}));
-        assert_eq!(got, ["metadata.name: Required value: name or generateName is required", "metadata.namespace: Required value"]);
+        assert_eq!(
+            got,
+            ["metadata.name: Required value: name or generateName is required", "metadata.namespace: Required value"]
+        );
         assert!(words(json!({"metadata": {"name": "a-0.b", "generateName": "gen-", "namespace": "n"}})).is_empty());
     }
 
     #[test]
     fn labels_owners_and_finalizers_are_checked() {
         let got = words(json!({"metadata": {"name": "a", "namespace": "n", "labels": {"ok": "bad value!"}}}));
-        assert_eq!(got, ["metadata.labels: Invalid value: \"bad value!\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"]);
+        assert_eq!(
+            got,
+            [
+                "metadata.labels: Invalid value: \"bad value!\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            ]
+        );
         let owner = |n: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": n, "uid": n, "controller": true});
-        let got = words(json!({"metadata": {"name": "a", "namespace": "n", "ownerReferences": [owner("x"), owner("y")]}}));
-        assert_eq!(got, ["metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"x\",\"uid\":\"x\",\"controller\":true},{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"y\",\"uid\":\"y\",\"controller\":true}]: Only one reference can have Controller set to true. Found \"true\" in references for ConfigMap/x and ConfigMap/y"]);
+        let got =
+            words(json!({"metadata": {"name": "a", "namespace": "n", "ownerReferences": [owner("x"), owner("y")]}}));
+        assert_eq!(
+            got,
+            [
+                "metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"x\",\"uid\":\"x\",\"controller\":true},{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"y\",\"uid\":\"y\",\"controller\":true}]: Only one reference can have Controller set to true. Found \"true\" in references for ConfigMap/x and ConfigMap/y"
+            ]
+        );
         let big = "x".repeat(ANNOTATIONS_MAX_BYTES);
         let got = words(json!({"metadata": {"name": "a", "namespace": "n", "annotations": {"k": big}}}));
         assert_eq!(got, ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
@@ -515,7 +538,13 @@ mod tests {
         new["metadata"]["uid"] = json!("2");
         new["metadata"]["finalizers"] = json!(["x/y", "x/z"]);
         let got: Vec<String> = validate_update(&new, &old).iter().map(ToString::to_string).collect();
-        assert_eq!(got, ["metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"x/z\"}", "metadata.uid: Invalid value: \"2\": field is immutable"]);
+        assert_eq!(
+            got,
+            [
+                "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"x/z\"}",
+                "metadata.uid: Invalid value: \"2\": field is immutable"
+            ]
+        );
     }
 
     #[test]

@@ -87,7 +87,9 @@ pub fn qualified_name(key: &str) -> Vec<String> {
         }
         _ => {
             let words = regex_words(words, LABEL_KEY, &examples);
-            wrong.push(format!("a valid label key {words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
+            wrong.push(format!(
+                "a valid label key {words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            ));
             return wrong;
         }
     };

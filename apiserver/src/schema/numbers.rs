@@ -129,7 +129,8 @@ fn multiple(schema: &Structural, value: Native, shown: &Value, factor: f64, path
     let native = unfit.is_none();
     out_extend(out, unfit);
     let positive = |out: &mut Outcome, factor: Value| {
-        let detail = format!("factor MultipleOf declared for {path} must be positive: {}", super::error::go_value(&factor));
+        let detail =
+            format!("factor MultipleOf declared for {path} must be positive: {}", super::error::go_value(&factor));
         out.add(FieldError::invalid(path, factor, detail));
     };
     let broken = match value {

@@ -29,6 +29,11 @@ impl Structural {
     }
 }
 
+/// Prunes a value that is no resource.
+pub(super) fn prune_value(value: &mut Value, schema: &Structural) {
+    prune(value, Some(schema), "", &mut Vec::new());
+}
+
 fn prune(value: &mut Value, schema: Option<&Structural>, path: &str, unknown: &mut Vec<String>) {
     match (value, schema) {
         (value, Some(schema)) if schema.preserve_unknown => skip(value, schema, path, unknown),

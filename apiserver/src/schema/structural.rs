@@ -147,7 +147,7 @@ impl Structural {
         let mut errors = check::structural(open_api_v3_schema);
         let node = parse(open_api_v3_schema, "", &mut errors, 0);
         match node {
-            Some(node) if errors.is_empty() => Ok(node),
+            Some(node) if errors.is_empty() && defaults_fit(&node, "", &mut errors) => Ok(node),
             _ => {
                 errors.sort_by_key(ToString::to_string);
                 errors.dedup();
@@ -177,6 +177,32 @@ impl Structural {
     pub fn type_name(&self) -> &'static str {
         self.kind.map_or("", Type::name)
     }
+}
+
+/// Whether every default satisfies its own schema; what does not goes to `errors`.
+fn defaults_fit(node: &Structural, path: &str, errors: &mut Vec<FieldError>) -> bool {
+    if let Some(default) = &node.default {
+        let at = join(path, "default");
+        let mut pruned = default.clone();
+        super::prune::prune_value(&mut pruned, node);
+        if pruned != *default {
+            errors.push(FieldError::invalid(at, default.clone(), "must not have unknown fields"));
+        } else {
+            let mut value = default.clone();
+            node.default(&mut value);
+            errors.extend(super::validate::value(node, &value).into_iter().map(|e| e.under(&at)));
+        }
+    }
+    for (name, property) in &node.properties {
+        defaults_fit(property, &format!("{}[{name}]", join(path, "properties")), errors);
+    }
+    if let Some(items) = &node.items {
+        defaults_fit(items, &join(path, "items"), errors);
+    }
+    if let Some(Additional::Schema(inner)) = &node.additional {
+        defaults_fit(inner, &join(path, "additionalProperties"), errors);
+    }
+    errors.is_empty()
 }
 
 /// Schemas deeper than this are refused.
@@ -230,7 +256,13 @@ fn parse_type(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>
     kind
 }
 
-fn parse_children(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>, depth: usize, node: &mut Structural) {
+fn parse_children(
+    map: &Map<String, Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+    depth: usize,
+    node: &mut Structural,
+) {
     for (name, schema) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let at = format!("{}[{name}]", join(path, "properties"));
         if let Some(child) = parse(schema, &at, errors, depth + 1) {

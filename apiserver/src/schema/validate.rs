@@ -91,6 +91,11 @@ impl Outcome {
     }
 }
 
+/// What is wrong with a value that is no resource; errors about the value itself have an empty field.
+pub(super) fn value(schema: &Structural, value: &Value) -> Vec<FieldError> {
+    ratchet(schema, value, None, "").errors
+}
+
 /// A node whose errors are let pass when its value did not change.
 fn ratchet(schema: &Structural, value: &Value, old: Option<Old<'_>>, path: &str) -> Outcome {
     let mut outcome = node(schema, value, old, path);
@@ -201,10 +206,8 @@ fn enum_check(schema: &Structural, value: &Value, path: &str, out: &mut Outcome)
     if allowed.iter().any(|a| numbers::equal(a, value)) {
         return;
     }
-    let names: Vec<String> = allowed
-        .iter()
-        .map(|v| v.as_str().map_or_else(|| super::error::go_json(v), str::to_string))
-        .collect();
+    let names: Vec<String> =
+        allowed.iter().map(|v| v.as_str().map_or_else(|| super::error::go_json(v), str::to_string)).collect();
     out.add(FieldError::not_supported(path, value.clone(), &names));
 }
 

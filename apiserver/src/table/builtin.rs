@@ -32,7 +32,8 @@ pub(super) fn columns(group: &str, kind: &str) -> Option<(Vec<Value>, CellsOf)> 
 }
 
 fn described(definition: &str, field: &str) -> String {
-    let words = builtin::definition(definition).and_then(|d| d.get("properties")?.get(field)?.get("description")?.as_str());
+    let words =
+        builtin::definition(definition).and_then(|d| d.get("properties")?.get(field)?.get("description")?.as_str());
     words.unwrap_or_default().to_string()
 }
 
@@ -102,9 +103,7 @@ fn event(object: &Value, now: i64) -> Vec<Value> {
         let first = text(object, pointers[0]);
         if first.is_empty() { text(object, pointers[1]) } else { first }
     };
-    let time = |pointers: &[&str]| {
-        pointers.iter().map(|p| text(object, p)).find(|t| !t.is_empty()).map(str::to_string)
-    };
+    let time = |pointers: &[&str]| pointers.iter().map(|p| text(object, p)).find(|t| !t.is_empty()).map(str::to_string);
     let first = time(&["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"]);
     let series = object.get("series").filter(|s| s.is_object());
     let last = match series {

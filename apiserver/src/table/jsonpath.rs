@@ -140,7 +140,8 @@ fn filter_step(source: &str) -> Result<Step, BadPath> {
         (">", Operator::Greater),
     ];
     let path = |text: &str| {
-        let inner = text.trim().strip_prefix('@').ok_or_else(|| BadPath(format!("filter {source:?} must start with @")))?;
+        let inner =
+            text.trim().strip_prefix('@').ok_or_else(|| BadPath(format!("filter {source:?} must start with @")))?;
         steps(inner)
     };
     for (sign, operator) in OPERATORS {

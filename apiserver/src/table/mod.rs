@@ -53,13 +53,16 @@ impl Columns {
     /// path.
     pub fn from_crd(columns: Option<&Value>) -> Result<Self, String> {
         let columns = columns.and_then(Value::as_array).filter(|c| !c.is_empty());
-        let default = vec![json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": AGE_WORDS})];
+        let default = vec![
+            json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": AGE_WORDS}),
+        ];
         let mut definitions = vec![name_column()];
         let mut paths = Vec::new();
         for column in columns.unwrap_or(&default) {
             let text = |key: &str| column.get(key).and_then(Value::as_str).unwrap_or_default();
             let source = text("jsonPath");
-            let path = JsonPath::parse(source).map_err(|e| format!("unrecognized column definition {source:?}: {e}"))?;
+            let path =
+                JsonPath::parse(source).map_err(|e| format!("unrecognized column definition {source:?}: {e}"))?;
             let words = match text("description") {
                 "" => format!("Custom resource definition column (in JSONPath format): {source}"),
                 words => words.to_string(),
@@ -97,7 +100,14 @@ impl Columns {
     /// A `meta.k8s.io/v1` Table. `list_metadata` (an object: resourceVersion, continue, remainingItemCount) becomes
     /// `metadata`; `now` is Unix seconds, for ages. With `headers` false `columnDefinitions` is null (watch events
     /// after the first).
-    pub fn table(&self, objects: &[&Value], list_metadata: Value, include: IncludeObject, headers: bool, now: i64) -> Value {
+    pub fn table(
+        &self,
+        objects: &[&Value],
+        list_metadata: Value,
+        include: IncludeObject,
+        headers: bool,
+        now: i64,
+    ) -> Value {
         let rows: Vec<Value> = objects
             .iter()
             .map(|object| json!({"cells": self.cells(object, now), "object": included(object, include)}))
@@ -169,20 +179,45 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "labels": {"app.kubernetes.io/name": "x"}},
             "spec": {"mode": "fast", "size": 3.0, "when": "2001-09-09T01:41:40Z", "on": true, "code": 5},
             "status": {"conditions": [{"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]}});
-        assert_eq!(columns().cells(&object, NOW), [json!("a"), json!("fast"), json!(3), json!("True"), json!("5"), json!("5m"), json!("x"), json!(true)]);
+        assert_eq!(
+            columns().cells(&object, NOW),
+            [json!("a"), json!("fast"), json!(3), json!("True"), json!("5"), json!("5m"), json!("x"), json!(true)]
+        );
         let bare = json!({"metadata": {"name": "b"}, "spec": {"size": "x", "when": "today"}});
-        assert_eq!(columns().cells(&bare, NOW), [json!("b"), Value::Null, Value::Null, Value::Null, Value::Null, json!("<invalid>"), Value::Null, Value::Null]);
+        assert_eq!(
+            columns().cells(&bare, NOW),
+            [
+                json!("b"),
+                Value::Null,
+                Value::Null,
+                Value::Null,
+                Value::Null,
+                json!("<invalid>"),
+                Value::Null,
+                Value::Null
+            ]
+        );
     }
 
     #[test]
     fn tables_carry_what_is_asked_for() {
         let object = json!({"metadata": {"name": "a"}, "spec": {"mode": "fast"}});
-        let table = |include, headers| columns().table(&[&object], json!({"resourceVersion": "7"}), include, headers, NOW);
+        let table =
+            |include, headers| columns().table(&[&object], json!({"resourceVersion": "7"}), include, headers, NOW);
         let whole = table(IncludeObject::Metadata, true);
         assert_eq!(whole["metadata"]["resourceVersion"], "7");
-        assert_eq!(whole["rows"][0]["object"], json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}}));
-        assert_eq!(whole["columnDefinitions"][1], json!({"name": "Mode", "type": "string", "format": "", "description": "How it runs", "priority": 0}));
-        assert_eq!(whole["columnDefinitions"][2]["description"], "Custom resource definition column (in JSONPath format): .spec.size");
+        assert_eq!(
+            whole["rows"][0]["object"],
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}})
+        );
+        assert_eq!(
+            whole["columnDefinitions"][1],
+            json!({"name": "Mode", "type": "string", "format": "", "description": "How it runs", "priority": 0})
+        );
+        assert_eq!(
+            whole["columnDefinitions"][2]["description"],
+            "Custom resource definition column (in JSONPath format): .spec.size"
+        );
         assert_eq!(table(IncludeObject::None, false)["rows"][0]["object"], Value::Null);
         assert_eq!(table(IncludeObject::Object, false)["rows"][0]["object"], object);
         assert_eq!(table(IncludeObject::Object, false)["columnDefinitions"], Value::Null);
@@ -201,14 +236,40 @@ mod tests {
         let cells = |group, kind, object| Columns::builtin(group, kind).expect("built in").cells(&object, NOW);
         let born = "2001-09-09T00:46:40Z";
         let meta = json!({"name": "a", "creationTimestamp": born});
-        assert_eq!(cells("", "Namespace", json!({"metadata": meta, "status": {"phase": "Active"}})), [json!("a"), json!("Active"), json!("60m")]);
-        assert_eq!(cells("", "Secret", json!({"metadata": meta, "type": "Opaque", "data": {"k": "djE="}})), [json!("a"), json!("Opaque"), json!(1), json!("60m")]);
-        assert_eq!(cells("", "ConfigMap", json!({"metadata": meta, "data": {"k": "v"}, "binaryData": {"b": ""}})), [json!("a"), json!(2), json!("60m")]);
-        assert_eq!(cells("coordination.k8s.io", "Lease", json!({"metadata": meta, "spec": {"holderIdentity": "me"}})), [json!("a"), json!("me"), json!("60m")]);
+        assert_eq!(
+            cells("", "Namespace", json!({"metadata": meta, "status": {"phase": "Active"}})),
+            [json!("a"), json!("Active"), json!("60m")]
+        );
+        assert_eq!(
+            cells("", "Secret", json!({"metadata": meta, "type": "Opaque", "data": {"k": "djE="}})),
+            [json!("a"), json!("Opaque"), json!(1), json!("60m")]
+        );
+        assert_eq!(
+            cells("", "ConfigMap", json!({"metadata": meta, "data": {"k": "v"}, "binaryData": {"b": ""}})),
+            [json!("a"), json!(2), json!("60m")]
+        );
+        assert_eq!(
+            cells("coordination.k8s.io", "Lease", json!({"metadata": meta, "spec": {"holderIdentity": "me"}})),
+            [json!("a"), json!("me"), json!("60m")]
+        );
         let event = json!({"metadata": {"name": "e"}, "type": "Warning", "reason": "Burnt", "message": " too hot ", "count": 2,
             "firstTimestamp": born, "lastTimestamp": "2001-09-09T01:46:35Z", "source": {"component": "oven"},
             "involvedObject": {"kind": "Widget", "name": "a"}});
         let got = cells("", "Event", event);
-        assert_eq!(got, [json!("5s"), json!("Warning"), json!("Burnt"), json!("widget/a"), json!(""), json!("oven"), json!("too hot"), json!("60m"), json!(2), json!("e")]);
+        assert_eq!(
+            got,
+            [
+                json!("5s"),
+                json!("Warning"),
+                json!("Burnt"),
+                json!("widget/a"),
+                json!(""),
+                json!("oven"),
+                json!("too hot"),
+                json!("60m"),
+                json!(2),
+                json!("e")
+            ]
+        );
     }
 }
