@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use rbee_agent::{ClientSource, Timing, WorkerCommand};
+use rbee_agent::{CallerClients, ClientSource, Timing, WorkerCommand};
 use rbee_apiserver::Identity;
 use rbee_wire::token::Token;
 
@@ -73,14 +73,13 @@ pub fn config(name: String, data_dir: PathBuf, client: ClientSource, listener: T
 }
 
 /// How a hive in the queen's own process reaches the API: over the router, as itself; for its callers over TLS.
-pub fn in_process(api: &Embedded, name: &str) -> ClientSource {
+pub fn in_process(api: &Embedded, name: &str) -> Result<ClientSource> {
     let client = api.client(Identity::hive(name));
-    let (url, ca) = (api.url(), api.server().ca_pem());
-    let callers = Arc::new(move |token: &str| {
-        let Some(url) = &url else { bail!("this API server listens nowhere: it takes no requests of others") };
-        rbee_agent::join::client_with_token(url, &ca, token)
-    });
-    ClientSource::Given { client, callers }
+    let callers: CallerClients = match api.remote()? {
+        Some(config) => rbee_agent::join::callers_of(&config)?,
+        None => Arc::new(|_: &str| bail!("this API server listens nowhere: it takes no requests of others")),
+    };
+    Ok(ClientSource::Given { client, callers })
 }
 
 fn read_token(file: &std::path::Path) -> Result<Token> {

@@ -29,7 +29,7 @@ impl Local {
 
         let api = Embedded::in_memory().await?;
         let controllers = queen::controllers(api.client(Identity::system("rbee:queen")), "infer".into());
-        let client = hive::in_process(&api, "local");
+        let client = hive::in_process(&api, "local")?;
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "--hive-listen").await?;
         let timing = Timing { stop_limit: Duration::from_secs(3), ..Timing::default() };
         let config = rbee_agent::Config { timing, ..hive::config("local".into(), folder.path().into(), client, listener)? };

@@ -25,7 +25,7 @@ pub async fn run_with(listen: QueenListen, hive_args: HiveCommon, hive_folder: P
     let mut queen = QueenParts::standalone(home, home.queen(), &listen).await?;
     home::private_dir(&hive_folder)?;
     let Some(Standalone { embedded, .. }) = &queen.api else { anyhow::bail!("a standalone queen has an API server") };
-    let client = hive::in_process(embedded, &hive::name(&hive_args)?);
+    let client = hive::in_process(embedded, &hive::name(&hive_args)?)?;
     let mut hive = hive::start(&hive_args, hive_folder, client).await?;
 
     let failure = tokio::select! {

@@ -37,13 +37,13 @@ fn a_file_works_like_the_model_that_is_built_in() {
 fn files_that_are_no_model_end_it_at_once() {
     let sandbox = Sandbox::new();
     let garbage = sandbox.write("garbage.gguf", [7_u8; 4096]);
-    for (reference, says) in [
-        (format!("file://{}", garbage.display()), "GGUF"),
-        ("file:///no/such/model.gguf".to_owned(), "/no/such/model.gguf"),
-        ("gopher://x/y.gguf".to_owned(), "gopher://x/y.gguf"),
-        ("builtin:no-such".to_owned(), "builtin:no-such"),
+    for (reference, code, says) in [
+        (format!("file://{}", garbage.display()), 1, "GGUF"),
+        ("file:///no/such/model.gguf".to_owned(), 1, "/no/such/model.gguf"),
+        ("gopher://x/y.gguf".to_owned(), 2, "gopher://x/y.gguf"),
+        ("builtin:no-such".to_owned(), 1, "builtin:no-such"),
     ] {
-        let told = sandbox.run(&["infer", "--model", &reference, "--prompt", PROMPT]).refused(1, &[says]);
+        let told = sandbox.run(&["infer", "--model", &reference, "--prompt", PROMPT]).refused(code, &[says]);
         assert_eq!(told.stdout, "");
     }
     sandbox.nothing_left();

@@ -49,7 +49,10 @@ pub async fn access(
 }
 
 /// The same server and CA with the bearer of a caller, and nothing of the hive's own identity.
-fn callers_of(config: &KubeConfig) -> anyhow::Result<CallerClients> {
+///
+/// # Errors
+/// None today: what makes a client fail is found when a caller comes.
+pub fn callers_of(config: &KubeConfig) -> anyhow::Result<CallerClients> {
     let mut bare = config.clone();
     bare.auth_info = AuthInfo::default();
     Ok(Arc::new(move |bearer: &str| {

@@ -117,7 +117,7 @@ async fn attempt(url: &str, token: Option<&Token>, hive: &str, data: &DataDir) -
     }
     config.auth_info = serde_json::from_value(json!({"tokenFile": token_path}))
         .map_err(|e| JoinError::Keep(std::io::Error::other(e)))?;
-    let renewal = identity.expires.is_some().then(|| Renewal { identity, path, token_path });
+    let renewal = identity.expires.is_some().then_some(Renewal { identity, path, token_path });
     Ok(Joined { config, renewal })
 }
 
