@@ -1,0 +1,336 @@
+//! From the bytes of a body to an object that may be stored: decode, coerce, prune, default, validate. Nothing here does I/O.
+
+use serde_json::{Value, json};
+
+use super::json;
+use super::meta;
+use super::negotiate::Syntax;
+use super::query::FieldValidation;
+use super::rules;
+use super::status::{ApiError, ApiResult};
+use crate::registry::Resource;
+use crate::schema::{ErrorKind, FieldError, metadata};
+
+/// An object as a client sent it, in the version of the request, pruned and defaulted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incoming {
+    /// The object.
+    pub object: Value,
+    /// Texts for Warning headers.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a body that holds an object of `resource`.
+pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValidation) -> ApiResult<Incoming> {
+    let unrecognized = |why: &str| {
+        let kind = &resource.kind;
+        let text = format!("the object provided is unrecognized (must be of type {kind}): {why} ({})", summary(body));
+        ApiError::bad_request(text)
+    };
+    let document = match parse(body, syntax) {
+        Ok(document) => document,
+        Err(why) => return Err(unrecognized(&format!("couldn't get version/kind; json parse error: {why}"))),
+    };
+    let mut object = document.value;
+    if !object.is_object() {
+        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal value into Go value of type struct";
+        return Err(unrecognized(why));
+    }
+    check_type(resource, &mut object, body, &unrecognized)?;
+    let duplicates = document.duplicates.iter().map(|p| format!("duplicate field {p:?}")).collect();
+    settle(resource, object, duplicates, mode).map_err(|e| match e {
+        Problem::Strict(problems) => cannot_handle(resource, &format!("strict decoding error: {}", problems.join(", "))),
+        Problem::Wrong(why) => cannot_handle(resource, &why),
+    })
+}
+
+/// `Widget in version "v1" cannot be handled as a Widget: WHY`, 400.
+fn cannot_handle(resource: &Resource, why: &str) -> ApiError {
+    let (kind, version) = (&resource.kind, &resource.version);
+    ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+}
+
+/// Reads JSON or YAML; the error is the parser's words.
+pub fn parse(body: &[u8], syntax: Syntax) -> Result<json::Document, String> {
+    if syntax == Syntax::Json {
+        return json::parse(body).map_err(|e| e.to_string());
+    }
+    parse_yaml(body)
+}
+
+/// Reads one YAML document. What looks like JSON is read as JSON, which is stricter and faster.
+pub fn parse_yaml(body: &[u8]) -> Result<json::Document, String> {
+    if body.first() == Some(&b'{')
+        && let Ok(document) = json::parse(body)
+    {
+        return Ok(document);
+    }
+    let text = std::str::from_utf8(body).map_err(|e| format!("yaml: {e}"))?;
+    let documents = rbee_yaml::parse_documents(text, "body").map_err(|e| format!("yaml: {e}"))?;
+    match documents.into_iter().next() {
+        Some(document) => Ok(json::Document { value: document.value, duplicates: Vec::new() }),
+        None => Ok(json::Document::default()),
+    }
+}
+
+/// What an error shows of a body: its first characters, or the hex of what is no object.
+fn summary(body: &[u8]) -> String {
+    let cut = &body[..body.len().min(30)];
+    let more = if body.len() > 30 { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(cut)),
+        Some(_) => format!("{}{more}", hex::encode(cut)),
+    }
+}
+
+fn check_type(
+    resource: &Resource,
+    object: &mut Value,
+    body: &[u8],
+    unrecognized: &dyn Fn(&str) -> ApiError,
+) -> ApiResult<()> {
+    let expected = resource.api_version();
+    let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_string();
+    let (kind, api_version) = (text(object, "kind"), text(object, "apiVersion"));
+    if !resource.is_custom() {
+        // Built-in kinds are typed: what is missing follows from the path.
+        for (key, value) in [("kind", &resource.kind), ("apiVersion", &expected)] {
+            if text(object, key).is_empty() {
+                object[key] = value.as_str().into();
+            }
+        }
+        if !kind.is_empty() && kind != resource.kind {
+            let version = if api_version.is_empty() { &expected } else { &api_version };
+            let (_, version) = crate::registry::kind::split_api_version(version);
+            let own = &resource.kind;
+            let why = format!("{kind} in version {version:?} cannot be handled as a {own}: no kind {kind:?} is registered for version {expected:?}");
+            return Err(ApiError::bad_request(why));
+        }
+        if api_version.is_empty() {
+            return Ok(());
+        }
+    } else if kind.is_empty() {
+        let body = String::from_utf8_lossy(body);
+        return Err(unrecognized(&format!("Object 'Kind' is missing in '{body}'")));
+    }
+    if api_version != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    Ok(())
+}
+
+/// Why an object cannot be taken.
+#[derive(Debug)]
+pub enum Problem {
+    /// Unknown or duplicate fields, with `fieldValidation=Strict`.
+    Strict(Vec<String>),
+    /// Types are wrong.
+    Wrong(String),
+}
+
+/// Coerces, prunes and defaults. `problems` are strict decoding errors found before.
+pub fn settle(
+    resource: &Resource,
+    mut object: Value,
+    mut problems: Vec<String>,
+    mode: FieldValidation,
+) -> Result<Incoming, Problem> {
+    let mut unknown = meta::coerce(&mut object).map_err(|e| Problem::Wrong(e.message))?;
+    if let Some(schema) = &resource.schema {
+        unknown.extend(schema.prune(&mut object));
+    }
+    unknown.sort_unstable();
+    problems.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+    if mode == FieldValidation::Strict && !problems.is_empty() {
+        return Err(Problem::Strict(problems));
+    }
+    set_defaults(resource, &mut object);
+    check_types(resource, &object)?;
+    let warnings = if mode == FieldValidation::Warn { problems } else { Vec::new() };
+    Ok(Incoming { object, warnings })
+}
+
+/// Defaults of the schema and of the built-in kind.
+pub fn set_defaults(resource: &Resource, object: &mut Value) {
+    if let Some(schema) = &resource.schema {
+        schema.default(object);
+    }
+    if let Some(builtin) = resource.builtin {
+        rules::set_defaults(builtin, object);
+    }
+}
+
+/// The types of a built-in kind's fields: wrong ones cannot even be decoded.
+fn check_types(resource: &Resource, object: &Value) -> Result<(), Problem> {
+    if resource.is_custom() {
+        return Ok(());
+    }
+    let errors = resource.schema.as_ref().map(|s| s.validate(object, None)).unwrap_or_default();
+    let mistyped = errors.iter().find(|e| e.kind == ErrorKind::TypeInvalid || e.detail.contains("date-time"));
+    if let Some(error) = mistyped {
+        return Err(Problem::Wrong(format!("json: {error}")));
+    }
+    if resource.builtin == Some(crate::registry::Builtin::Secret)
+        && let Some(at) = bad_base64(&object["data"])
+    {
+        return Err(Problem::Wrong(format!("illegal base64 data at input byte {at}")));
+    }
+    Ok(())
+}
+
+/// Where the first value that is no base64 goes wrong.
+fn bad_base64(data: &Value) -> Option<usize> {
+    use base64::Engine as _;
+    data.as_object()?.values().filter_map(Value::as_str).find_map(|text| {
+        base64::engine::general_purpose::STANDARD.decode(text).err().map(|_| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '\n' | '\r');
+            text.find(|c| !plain(c)).unwrap_or(text.len() / 4 * 4)
+        })
+    })
+}
+
+/// Every problem of an object that is about to be stored; `live` is what it replaces.
+pub fn validate(resource: &Resource, object: &Value, live: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if resource.is_custom() {
+        errors.extend(type_problems(resource, object));
+        if !errors.is_empty() {
+            return errors;
+        }
+    }
+    match live {
+        None => errors.extend(metadata::validate(object, resource.namespaced, resource.name_rule)),
+        Some(live) => {
+            errors.extend(metadata::validate(object, resource.namespaced, resource.name_rule));
+            errors.extend(metadata::validate_update(object, live));
+        }
+    }
+    if let Some(schema) = &resource.schema {
+        errors.extend(schema.validate(object, live));
+    }
+    errors.extend(scale_problems(resource, object));
+    if let Some(builtin) = resource.builtin {
+        errors.extend(rules::validate(builtin, object, live));
+    }
+    dedup(&mut errors);
+    errors
+}
+
+fn dedup(errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<FieldError> = Vec::new();
+    errors.retain(|e| {
+        let fresh = !seen.contains(e);
+        if fresh {
+            seen.push(e.clone());
+        }
+        fresh
+    });
+}
+
+fn type_problems(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (field, wanted) in [("kind", resource.kind.clone()), ("apiVersion", resource.api_version())] {
+        if object[field] != wanted {
+            let value = object[field].as_str().unwrap_or_default();
+            errors.push(FieldError::invalid(field, value, format!("must be {wanted}")));
+        }
+    }
+    errors
+}
+
+fn scale_problems(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    let Some(scale) = &resource.scale else { return Vec::new() };
+    let mut errors = Vec::new();
+    for path in [&scale.spec_replicas, &scale.status_replicas] {
+        let value = path.iter().try_fold(object, |node, key| node.get(key));
+        let Some(replicas) = value.and_then(Value::as_i64) else { continue };
+        let field = format!(".{}", path.join("."));
+        if replicas < 0 {
+            errors.push(FieldError::invalid(field, replicas, "should be a non-negative integer"));
+        } else if replicas > i64::from(i32::MAX) {
+            errors.push(FieldError::invalid(field, replicas, "should be less than or equal to 2147483647"));
+        }
+    }
+    errors
+}
+
+/// Warnings about finalizers that are no qualified names.
+pub fn finalizer_warnings(object: &Value, live: Option<&Value>) -> Vec<String> {
+    let old = live.map(meta::finalizers).unwrap_or_default();
+    let added = meta::finalizers(object).into_iter().filter(|f| !old.contains(f) && !f.contains('/'));
+    added
+        .filter(|f| !matches!(*f, "orphan" | "foregroundDeletion" | "kubernetes"))
+        .map(|f| {
+            let path = if f.contains('.') { " including a path (/)" } else { "" };
+            format!("metadata.finalizers: {f:?}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers")
+        })
+        .collect()
+}
+
+/// A name for an object that only has `generateName`; `random` are five letters.
+pub fn generate_name(object: &mut Value, random: &str) {
+    let base = meta::text(object, "generateName").to_string();
+    if !meta::name(object).is_empty() || base.is_empty() {
+        return;
+    }
+    let mut base = base;
+    while base.len() > 58 {
+        base.pop();
+    }
+    meta::of_mut(object).insert("name".into(), json!(format!("{base}{random}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    fn config_map(body: &str, mode: FieldValidation) -> ApiResult<Incoming> {
+        let registry = Registry::builtin();
+        decode(registry.find("", "v1", "configmaps").unwrap(), body.as_bytes(), Syntax::Json, mode)
+    }
+
+    #[test]
+    fn bodies_that_are_no_object() {
+        for body in ["", "{", "null", "[]", "5"] {
+            let error = config_map(body, FieldValidation::Warn).unwrap_err();
+            assert_eq!(error.code.as_u16(), 400, "{body}");
+            assert!(error.message.starts_with("the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: "), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let error = config_map(r#"{"apiVersion":"x.dev/v1","kind":"ConfigMap"}"#, FieldValidation::Warn).unwrap_err();
+        assert_eq!(error.message, "the API version in the data (x.dev/v1) does not match the expected API version (v1)");
+    }
+
+    #[test]
+    fn duplicates_are_strict_errors() {
+        let body = r#"{"metadata":{"name":"a","name":"b"}}"#;
+        let error = config_map(body, FieldValidation::Strict).unwrap_err();
+        assert_eq!(error.message, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \"metadata.name\"");
+        assert_eq!(config_map(body, FieldValidation::Warn).unwrap().warnings, ["duplicate field \"metadata.name\""]);
+        assert!(config_map(body, FieldValidation::Ignore).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn names_are_generated_once() {
+        let mut object = json!({"metadata": {"generateName": "gen-"}});
+        generate_name(&mut object, "abcde");
+        assert_eq!(meta::name(&object), "gen-abcde");
+        generate_name(&mut object, "zzzzz");
+        assert_eq!(meta::name(&object), "gen-abcde");
+    }
+
+    #[test]
+    fn a_body_is_shown_in_part() {
+        assert_eq!(summary(b""), "<empty>");
+        assert_eq!(summary(b"{\"a\": 1}"), "{\"a\": 1}");
+        assert_eq!(summary(b"null"), "6e756c6c");
+        assert!(summary(&[b'{'; 40]).ends_with(" ..."));
+    }
+}

@@ -1,0 +1,563 @@
+//! Create, update and patch: from the request's body to a write that nobody else's write was lost by.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::Server;
+use super::admit::{self, Incoming, Problem};
+use super::change::{self, Context, Outcome, Part};
+use super::encode::{self, Item};
+use super::meta;
+use super::negotiate::{self, PatchType};
+use super::path;
+use super::query::{FieldValidation, WriteOptions};
+use super::read;
+use super::request::Call;
+use super::scale;
+use super::status::{ApiError, ApiResult, Qualified};
+use super::views;
+use crate::apply::ApplyError;
+use crate::auth::Identity;
+use crate::db::{Change, Expect, Key, Object, WriteError};
+use crate::patch::{self, PatchError};
+use crate::registry::{Builtin, Resource, definition};
+use crate::schema::FieldError;
+
+/// Attempts at a change that races with others before the caller is told.
+const ATTEMPTS: usize = 64;
+
+/// What a change did.
+pub struct Done {
+    /// The object, in the form of the request's version.
+    pub object: Value,
+    /// It did not exist before.
+    pub created: bool,
+    /// Texts for Warning headers.
+    pub warnings: Vec<String>,
+}
+
+/// POST to a collection.
+pub async fn create(server: &Server, call: &Call, body: Body) -> ApiResult<Response> {
+    let syntax = negotiate::content(call.content_type())?;
+    let bytes = call.body(body).await?;
+    let options = WriteOptions::parse(&call.query, "CreateOptions", false)?;
+    let incoming = admit::decode(&call.resource, &bytes, syntax, options.field_validation)?;
+    let manager = call.manager(&options.field_manager);
+    let done = create_object(server, call, incoming, &options, &manager).await?;
+    answer(server, call, StatusCode::CREATED, &done)
+}
+
+async fn create_object(
+    server: &Server,
+    call: &Call,
+    incoming: Incoming,
+    options: &WriteOptions,
+    manager: &str,
+) -> ApiResult<Done> {
+    let Incoming { mut object, mut warnings } = incoming;
+    meta::wipe_system_fields(&mut object);
+    change::place(&call.resource, &mut object, &call.path.namespace)?;
+    let generated = meta::name(&object).is_empty() && !meta::text(&object, "generateName").is_empty();
+    let base = object.clone();
+    for attempt in 0..8 {
+        if generated {
+            object = base.clone();
+            admit::generate_name(&mut object, &server.suffix());
+            admit::set_defaults(&call.resource, &mut object);
+        }
+        let named = (meta::name(&object).to_string(), server.now_text(), server.uid());
+        check_namespace(server, call, &named.0)?;
+        let ctx = context(call, Part::Main, manager, options.force, &named.1, &named.2);
+        let ready = change::create(&ctx, object.clone(), false)?;
+        warnings.extend(admit::finalizer_warnings(&ready, None));
+        authorize_object(&call.identity, call, &ready)?;
+        match store_new(server, call, ready, options.dry_run).await {
+            Ok(object) => return Ok(Done { object, created: true, warnings }),
+            Err(e) if generated && e.reason == "AlreadyExists" && attempt < 7 => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(ApiError::internal("no free name was found"))
+}
+
+fn context<'a>(
+    call: &'a Call,
+    part: Part,
+    manager: &'a str,
+    force: bool,
+    now: &'a str,
+    uid: &'a str,
+) -> Context<'a> {
+    Context { resource: &call.resource, part, manager, force, now, uid, namespace: call.namespace() }
+}
+
+/// A namespace must be there, and not be going away, for something to be created in it.
+fn check_namespace(server: &Server, call: &Call, name: &str) -> ApiResult<()> {
+    let resource = &call.resource;
+    if resource.terminating {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError { message: why.into(), ..ApiError::method_not_supported(resource.qualified(), "create") });
+    }
+    if !resource.namespaced {
+        return Ok(());
+    }
+    let namespace = &call.path.namespace;
+    let Some(object) = server.db.get(&Key::new("namespaces", "", namespace.as_str())) else {
+        return Err(ApiError::not_found(Qualified { group: "", name: "namespaces" }, namespace));
+    };
+    if meta::deleting(object.value()) {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let cause = json!({"reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"), "field": "metadata.namespace"});
+        return Err(ApiError::forbidden(resource.qualified(), name, &why).with_cause(cause));
+    }
+    Ok(())
+}
+
+/// A hive may only write what is its own, whatever the path says.
+fn authorize_object(identity: &Identity, call: &Call, object: &Value) -> ApiResult<()> {
+    use crate::auth::{Attributes, Decision};
+    let what = Attributes {
+        verb: call.verb.name(),
+        group: &call.resource.group,
+        resource: &call.resource.plural,
+        subresource: &call.path.subresource,
+        namespace: &call.path.namespace,
+        name: meta::name(object),
+    };
+    match crate::auth::authorize_object(identity, &what, object) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) => Err(ApiError::denied(call.resource.qualified(), meta::name(object), why)),
+    }
+}
+
+async fn store_new(server: &Server, call: &Call, object: Value, dry_run: bool) -> ApiResult<Value> {
+    let resource = &call.resource;
+    let key = Key::new(resource.stored_as.clone(), call.namespace(), meta::name(&object));
+    if dry_run {
+        return match server.db.get(&key) {
+            Some(_) => Err(ApiError::already_exists(resource.qualified(), meta::name(&object))),
+            None => Ok(object),
+        };
+    }
+    let mut stored = object;
+    views::to_stored(resource, &mut stored);
+    settle_definition(server, resource, &mut stored);
+    let name = meta::name(&stored).to_string();
+    match server.db.write(key, Expect::Absent, Change::Put(stored)).await {
+        Ok(written) => {
+            server.settled(resource, written.revision).await;
+            Ok(owned(resource, &written.object))
+        }
+        Err(WriteError::AlreadyExists) => Err(ApiError::already_exists(resource.qualified(), &name)),
+        Err(e) => Err(refused(resource, &name, &e)),
+    }
+}
+
+/// Conditions and accepted names of a definition follow from its spec and the other definitions.
+fn settle_definition(server: &Server, resource: &Resource, object: &mut Value) {
+    if resource.builtin == Some(Builtin::Definition) {
+        let registry = server.registry();
+        let others: Vec<&Value> = registry.definitions().collect();
+        definition::settle(object, &others, &server.now_text());
+    }
+}
+
+fn owned(resource: &Resource, object: &Object) -> Value {
+    match read::present(resource, object) {
+        Item::Ready(value, _) => value.clone(),
+        Item::Made(value) => value,
+    }
+}
+
+/// The answer for a write that the database refused.
+pub fn refused(resource: &Resource, name: &str, error: &WriteError) -> ApiError {
+    match error {
+        WriteError::AlreadyExists => ApiError::already_exists(resource.qualified(), name),
+        WriteError::NotFound => ApiError::not_found(resource.qualified(), name),
+        WriteError::Conflict { .. } => ApiError::modified(resource.qualified(), name),
+        WriteError::Storage(_) => ApiError::unavailable("the server cannot store anything now"),
+    }
+}
+
+/// What a request changes about the live object.
+enum Mechanism {
+    /// PUT: this object takes its place.
+    Replace(Incoming),
+    /// PUT of a Scale.
+    ReplaceScale(Value),
+    /// PATCH.
+    Patch(PatchType, Bytes),
+    /// Server-side apply.
+    Apply(Value),
+}
+
+/// PUT of an object, its status or its scale.
+pub async fn update(server: &Server, call: &Call, body: Body) -> ApiResult<Response> {
+    let part = part_of(call)?;
+    path::check_name(&call.path.name)?;
+    let syntax = negotiate::content(call.content_type())?;
+    let bytes = call.body(body).await?;
+    let options = WriteOptions::parse(&call.query, "UpdateOptions", false)?;
+    let mechanism = if part == Part::Scale {
+        Mechanism::ReplaceScale(decode_scale(&bytes, syntax)?)
+    } else {
+        let incoming = admit::decode(&call.resource, &bytes, syntax, options.field_validation)?;
+        change::check_name(&incoming.object, &call.path.name, call.namespace())?;
+        Mechanism::Replace(incoming)
+    };
+    let done = carry_out(server, call, part, &mechanism, &options).await?;
+    answer_part(server, call, part, &done)
+}
+
+/// PATCH of an object, its status or its scale.
+pub async fn patch(server: &Server, call: &Call, body: Body) -> ApiResult<Response> {
+    let part = part_of(call)?;
+    let builtin = !call.resource.is_custom() || part == Part::Scale;
+    let kind = negotiate::patch_type(call.content_type(), builtin)?;
+    path::check_name(&call.path.name)?;
+    let bytes = call.body(body).await?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions", kind == PatchType::Apply)?;
+    let mechanism = match kind {
+        PatchType::Apply => Mechanism::Apply(decode_apply(call, part, &bytes, &options)?),
+        kind => Mechanism::Patch(kind, bytes),
+    };
+    let done = carry_out(server, call, part, &mechanism, &options).await?;
+    answer_part(server, call, part, &done)
+}
+
+fn part_of(call: &Call) -> ApiResult<Part> {
+    match call.path.subresource.as_str() {
+        "" => Ok(Part::Main),
+        "status" => Ok(Part::Status),
+        "scale" => Ok(Part::Scale),
+        "finalize" => Ok(Part::Finalize),
+        _ => Err(ApiError::not_found(call.resource.qualified(), &call.path.name)),
+    }
+}
+
+fn decode_scale(bytes: &[u8], syntax: negotiate::Syntax) -> ApiResult<Value> {
+    let document = admit::parse(bytes, syntax).map_err(ApiError::bad_request)?;
+    let kind = document.value["kind"].as_str().unwrap_or("Scale");
+    if kind != "Scale" {
+        let why = format!("{kind} in version \"v1\" cannot be handled as a Scale: no kind {kind:?} is registered for version \"autoscaling/v1\"");
+        return Err(ApiError::bad_request(why));
+    }
+    Ok(document.value)
+}
+
+/// The configuration of a server-side apply, checked against the path.
+fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -> ApiResult<Value> {
+    let bad = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
+    let document = admit::parse_yaml(bytes).map_err(bad)?;
+    if options.field_validation == FieldValidation::Strict && !document.duplicates.is_empty() {
+        let twice: Vec<String> = document.duplicates.iter().map(|d| format!("duplicate field {d:?}")).collect();
+        return Err(ApiError::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))));
+    }
+    let mut config = document.value;
+    if !config.is_object() {
+        return Err(bad("json: cannot unmarshal value into Go value of type map[string]interface {}".into()));
+    }
+    if part != Part::Scale {
+        let expected = call.resource.api_version();
+        let given = config["apiVersion"].as_str().unwrap_or_default();
+        if given != expected {
+            let why = format!("Incorrect version specified in apply patch. Specified patch version: {given}, expected: {expected}");
+            return Err(ApiError::bad_request(why));
+        }
+    }
+    let own = meta::name(&config).to_string();
+    match own.as_str() {
+        "" => {
+            meta::of_mut(&mut config).insert("name".into(), call.path.name.as_str().into());
+        }
+        own if own != call.path.name => {
+            let name = &call.path.name;
+            let why = format!("the name of the object ({own}) does not match the name on the URL ({name})");
+            return Err(ApiError::bad_request(why));
+        }
+        _ => {}
+    }
+    change::place(&call.resource, &mut config, &call.path.namespace)?;
+    Ok(config)
+}
+
+/// Reads, changes, writes; again when somebody else wrote in between.
+async fn carry_out(
+    server: &Server,
+    call: &Call,
+    part: Part,
+    mechanism: &Mechanism,
+    options: &WriteOptions,
+) -> ApiResult<Done> {
+    let resource = &call.resource;
+    let name = &call.path.name;
+    let manager = call.manager(&options.field_manager);
+    let key = Key::new(resource.stored_as.clone(), call.namespace(), name.as_str());
+    for _ in 0..ATTEMPTS {
+        let Some(live) = server.db.get(&key) else {
+            match create_instead(server, call, part, mechanism, options, &manager).await {
+                Err(e) if e.reason == "AlreadyExists" => continue,
+                other => return other,
+            }
+        };
+        let (now, uid) = (server.now_text(), server.uid());
+        let ctx = context(call, part, &manager, options.force, &now, &uid);
+        let value = owned(resource, &live);
+        let changed = match mechanism {
+            Mechanism::Apply(config) => applied(&ctx, call, config, &value)?,
+            other => made(&ctx, call, other, &value, options)?,
+        };
+        let Changed { outcome, warnings } = changed;
+        let expect = Expect::Revision(live.revision());
+        let (change, object) = match outcome {
+            Outcome::Unchanged => return Ok(Done { object: value, created: false, warnings }),
+            Outcome::Store(object) => {
+                authorize_object(&call.identity, call, &object)?;
+                let mut stored = object.clone();
+                views::to_stored(resource, &mut stored);
+                if part == Part::Main {
+                    settle_definition(server, resource, &mut stored);
+                }
+                (Change::Put(stored), object)
+            }
+            Outcome::Delete(object) => (Change::Delete, object),
+        };
+        if options.dry_run {
+            return Ok(Done { object, created: false, warnings });
+        }
+        let deleted = matches!(change, Change::Delete);
+        match server.db.write(key.clone(), expect, change).await {
+            Ok(written) => {
+                server.settled(resource, written.revision).await;
+                let object = if deleted { object } else { owned(resource, &written.object) };
+                return Ok(Done { object, created: false, warnings });
+            }
+            Err(WriteError::Conflict { .. } | WriteError::NotFound) => {}
+            Err(e) => return Err(refused(resource, name, &e)),
+        }
+    }
+    Err(ApiError::modified(resource.qualified(), name))
+}
+
+/// What a request makes of what is not there: an apply creates it, a PUT of some built-in kinds too.
+async fn create_instead(
+    server: &Server,
+    call: &Call,
+    part: Part,
+    mechanism: &Mechanism,
+    options: &WriteOptions,
+    manager: &str,
+) -> ApiResult<Done> {
+    let resource = &call.resource;
+    let missing = || ApiError::not_found(resource.qualified(), &call.path.name);
+    let (now, uid) = (server.now_text(), server.uid());
+    let ctx = context(call, part, manager, options.force, &now, &uid);
+    let (object, tracked, mut warnings) = match mechanism {
+        Mechanism::Apply(_) if part != Part::Main => return Err(missing()),
+        Mechanism::Apply(config) => {
+            let given = meta::uid(config);
+            if !given.is_empty() {
+                let why = format!("uid mismatch: the provided object specified uid {given}, and no existing object was found");
+                return Err(ApiError::conflict(resource.qualified(), &call.path.name, &why));
+            }
+            let object = ctx.apply(|apply| crate::apply::apply(None, config, apply)).map_err(|e| refuse_apply(call, e))?;
+            (object, true, Vec::new())
+        }
+        Mechanism::Replace(incoming)
+            if part == Part::Main && resource.builtin.is_some_and(|b| super::rules::update_policy(b).1) =>
+        {
+            (incoming.object.clone(), false, incoming.warnings.clone())
+        }
+        _ => return Err(missing()),
+    };
+    check_namespace(server, call, &call.path.name)?;
+    let incoming = admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
+    let ready = change::create(&ctx, incoming.object, tracked)?;
+    warnings.extend(admit::finalizer_warnings(&ready, None));
+    authorize_object(&call.identity, call, &ready)?;
+    let object = store_new(server, call, ready, options.dry_run).await?;
+    Ok(Done { object, created: true, warnings })
+}
+
+/// What a change does, and what there is to warn of.
+struct Changed {
+    outcome: Outcome,
+    warnings: Vec<String>,
+}
+
+fn applied(ctx: &Context<'_>, call: &Call, config: &Value, live: &Value) -> ApiResult<Changed> {
+    let resource = ctx.resource;
+    let object = match (&resource.scale, ctx.part) {
+        (Some(paths), Part::Scale) => {
+            let mut wanted = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": meta::name(live)}});
+            scale::write(&mut wanted, config, paths)?;
+            ctx.apply(|apply| crate::apply::apply(Some(live), &wanted, apply))
+        }
+        _ => ctx.apply(|apply| crate::apply::apply(Some(live), config, apply)),
+    };
+    let object = object.map_err(|e| refuse_apply(call, e))?;
+    check_given(resource, &object, live)?;
+    let incoming = admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
+    let warnings = admit::finalizer_warnings(&incoming.object, Some(live));
+    Ok(Changed { outcome: change::update(ctx, incoming.object, live, true)?, warnings })
+}
+
+/// A resource version or uid that an apply or patch names is a precondition.
+fn check_given(resource: &Resource, object: &Value, live: &Value) -> ApiResult<()> {
+    let given = meta::text(object, "resourceVersion");
+    if !given.is_empty() && given != meta::text(live, "resourceVersion") {
+        return Err(ApiError::modified(resource.qualified(), meta::name(live)));
+    }
+    let _ = resource;
+    Ok(())
+}
+
+fn made(
+    ctx: &Context<'_>,
+    call: &Call,
+    mechanism: &Mechanism,
+    live: &Value,
+    options: &WriteOptions,
+) -> ApiResult<Changed> {
+    let resource = ctx.resource;
+    let (object, mut warnings) = match mechanism {
+        Mechanism::Replace(incoming) => {
+            let mut object = incoming.object.clone();
+            change::place(resource, &mut object, &call.path.namespace)?;
+            change::expected_version(resource, &object, live)?;
+            (object, incoming.warnings.clone())
+        }
+        Mechanism::ReplaceScale(scale) => (with_scale(resource, live, scale)?, Vec::new()),
+        Mechanism::Patch(kind, bytes) if ctx.part == Part::Scale => {
+            let Some(paths) = &resource.scale else { return Err(ApiError::no_such_path()) };
+            let before = scale::read(live, paths);
+            let after = patched(*kind, "autoscaling", "Scale", &before, bytes, options)?.0;
+            (with_scale(resource, live, &after)?, Vec::new())
+        }
+        Mechanism::Patch(kind, bytes) => patch_object(ctx, call, *kind, bytes, live, options)?,
+        Mechanism::Apply(_) => return Err(ApiError::internal("an apply is no update")),
+    };
+    warnings.extend(admit::finalizer_warnings(&object, Some(live)));
+    Ok(Changed { outcome: change::update(ctx, object, live, false)?, warnings })
+}
+
+fn with_scale(resource: &Resource, live: &Value, scale: &Value) -> ApiResult<Value> {
+    let Some(paths) = &resource.scale else { return Err(ApiError::no_such_path()) };
+    let own = meta::name(scale);
+    if !own.is_empty() && own != meta::name(live) {
+        change::check_name(scale, meta::name(live), "")?;
+    }
+    let mut object = live.clone();
+    scale::write(&mut object, scale, paths)?;
+    check_given(resource, &object, live)?;
+    Ok(object)
+}
+
+/// Applies a patch to a document; answers it and strict decoding errors of the patch itself.
+fn patched(
+    kind: PatchType,
+    group: &str,
+    object_kind: &str,
+    live: &Value,
+    bytes: &[u8],
+    options: &WriteOptions,
+) -> ApiResult<(Value, Vec<String>)> {
+    let strict = options.field_validation != FieldValidation::Ignore;
+    let prefix = if strict && kind != PatchType::Strategic { "error decoding patch: " } else { "" };
+    let document =
+        super::json::parse(bytes).map_err(|e| ApiError::bad_request(format!("{prefix}json: {e}")))?;
+    if kind != PatchType::Json && !document.value.is_object() {
+        return Err(ApiError::bad_request(format!("{prefix}json: cannot unmarshal into Go value of type map[string]interface {{}}")));
+    }
+    let result = match kind {
+        PatchType::Json => patch::json(live, &document.value),
+        PatchType::Merge => patch::merge(live, &document.value),
+        _ => patch::strategic(group, object_kind, live, &document.value),
+    };
+    let object = result.map_err(|e| match e {
+        PatchError::BadRequest(why) => ApiError::bad_request(why),
+        PatchError::Invalid(why) => {
+            tracing::debug!(%why, "a patch was not applied");
+            ApiError::unprocessable()
+        }
+        PatchError::TooLarge(why) => ApiError::too_large_because(&why),
+        PatchError::Unsupported(why) => ApiError::unsupported(why),
+    })?;
+    let twice = document.duplicates.iter().map(|d| format!("duplicate field {d:?}")).collect();
+    Ok((object, twice))
+}
+
+fn patch_object(
+    ctx: &Context<'_>,
+    call: &Call,
+    kind: PatchType,
+    bytes: &[u8],
+    live: &Value,
+    options: &WriteOptions,
+) -> ApiResult<(Value, Vec<String>)> {
+    let resource = ctx.resource;
+    let (object, twice) = patched(kind, &resource.group, &resource.kind, live, bytes, options)?;
+    let shown = object.clone();
+    let wrong = |why: String| {
+        let error = FieldError::invalid("patch", shown.to_string(), why);
+        ApiError::invalid(Qualified { group: "", name: "" }, "", &[error])
+    };
+    if !object.is_object() || object["kind"].as_str().unwrap_or_default().is_empty() {
+        return Err(wrong(format!("Object 'Kind' is missing in '{object}'")));
+    }
+    let incoming = match admit::settle(resource, object, twice, options.field_validation) {
+        Ok(incoming) => incoming,
+        Err(Problem::Strict(problems)) => return Err(wrong(format!("strict decoding error: {}", problems.join(", ")))),
+        Err(Problem::Wrong(why)) => return Err(wrong(why)),
+    };
+    let mut object = incoming.object;
+    change::place(resource, &mut object, &call.path.namespace)?;
+    change::check_name(&object, &call.path.name, call.namespace())?;
+    check_given(resource, &object, live)?;
+    Ok((object, incoming.warnings))
+}
+
+fn refuse_apply(call: &Call, error: ApplyError) -> ApiError {
+    let _ = call;
+    match error {
+        ApplyError::Conflict { message, conflicts } => {
+            let causes = conflicts
+                .iter()
+                .map(|c| json!({"reason": "FieldManagerConflict", "message": format!("conflict with {}", c.manager), "field": c.field}))
+                .collect();
+            ApiError::apply_conflict(message, causes)
+        }
+        ApplyError::BadRequest(why) => ApiError::bad_request(why),
+        ApplyError::Typed(why) => ApiError::unknown(why),
+        ApplyError::Unsupported(why) => ApiError::unsupported(why),
+    }
+}
+
+fn problem(resource: &Resource, problem: Problem) -> ApiError {
+    let kind = &resource.kind;
+    match problem {
+        Problem::Strict(problems) => ApiError::bad_request(format!("strict decoding error: {}", problems.join(", "))),
+        Problem::Wrong(why) => {
+            ApiError::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", resource.version))
+        }
+    }
+}
+
+fn answer_part(server: &Server, call: &Call, part: Part, done: &Done) -> ApiResult<Response> {
+    if let (Part::Scale, Some(paths)) = (part, &call.resource.scale) {
+        return Ok(encode::value(StatusCode::OK, &scale::read(&done.object, paths), &call.accepted));
+    }
+    let code = if done.created { StatusCode::CREATED } else { StatusCode::OK };
+    answer(server, call, code, done)
+}
+
+fn answer(server: &Server, call: &Call, code: StatusCode, done: &Done) -> ApiResult<Response> {
+    let item = Item::Made(done.object.clone());
+    let now = server.now().as_second();
+    let mut response = encode::object(code, &call.resource, &item, &call.accepted, call.include, now)?;
+    encode::warn(&mut response, &done.warnings);
+    Ok(response)
+}
