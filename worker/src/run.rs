@@ -43,8 +43,17 @@ pub enum RunError {
 /// When the port, the model or the engine fails. Every error means exit code 1.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     let (listener, addr) = bind(config.listen).await?;
+    eprintln!("listening on http://{addr}");
+    run_on(listener, addr, config, shutdown).await
+}
+
+async fn run_on(
+    listener: TcpListener,
+    addr: SocketAddr,
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let url = format!("http://{addr}");
-    eprintln!("listening on {url}");
     let drain = shutdown.child_token();
     let stop = CancellationToken::new();
     let (phase, phase_seen) = watch::channel(Phase::Loading);
@@ -122,13 +131,18 @@ async fn work(
         phase.send_replace(Phase::Failed);
         return ended;
     }
+    drain(app, &phase, served, DRAIN_TIME).await;
+    Ok(())
+}
+
+/// Refuses new requests and waits for the running ones.
+pub(crate) async fn drain(app: &App, phase: &watch::Sender<Phase>, served: Arc<Served>, time: Duration) {
     phase.send_replace(Phase::Draining(served));
     app.requests.close();
     tracing::info!(in_flight = app.requests.len(), "draining");
-    if tokio::time::timeout(DRAIN_TIME, app.requests.wait()).await.is_err() {
+    if tokio::time::timeout(time, app.requests.wait()).await.is_err() {
         tracing::warn!(in_flight = app.requests.len(), "requests did not end in time and are cut off");
     }
-    Ok(())
 }
 
 type Loaded = Result<(Box<dyn Engine>, Model), ModelError>;

@@ -123,7 +123,7 @@ pub struct Health {
     pub in_flight: u32,
     pub slots_total: u32,
     pub slots_free: u32,
-    /// Tokens generated since the start; grows while the worker makes progress.
+    /// Tokens computed since the start, of prompts and answers: grows as long as the worker makes progress.
     pub tokens_total: u64,
     pub last_request_unix_ms: Option<u64>,
     pub layers_loaded: u32,

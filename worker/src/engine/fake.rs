@@ -90,7 +90,7 @@ impl Engine for FakeEngine {
                 let said = held.len() - self.prompts[chunk.slot];
                 let token = self.script.get(said).copied().unwrap_or(self.end);
                 let mut row = vec![0.0; self.vocab_size];
-                row[token as usize] = 10.0;
+                row[token as usize] = 1000.0;
                 rows.push(row);
             }
         }

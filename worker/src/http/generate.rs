@@ -2,7 +2,7 @@
 
 use super::{App, Phase, Served};
 use crate::model::Model;
-use crate::scheduler::{End, Event, Generation, Ticket};
+use crate::scheduler::{End, Event, Generation, Stats, Ticket};
 use rbee_wire::openai::{ChatMessage, FinishReason, Prompt, Role, Sampling, Usage};
 use rbee_wire::worker::InferenceInput;
 use rbee_wire::{ApiError, ErrorCode};
@@ -33,6 +33,7 @@ pub enum Next {
 /// An answer that is being generated. Dropping it cancels the request.
 pub struct Running {
     ticket: Ticket,
+    stats: Arc<Stats>,
     stall: Duration,
     started: bool,
     pub since: Instant,
@@ -51,8 +52,8 @@ pub async fn start(app: &App, id: String, input: Input, sampling: Sampling) -> R
     let lost = |_| ApiError::new(ErrorCode::Internal, "the prompt could not be read");
     let prompt = prompt.map_err(lost)??;
     let ticket = served.scheduler.submit(Generation { id, prompt, sampling, seed: rand::random() })?;
-    let stall = app.stall;
-    Ok(Running { ticket, stall, started: false, since, first_token: None, _request: request })
+    let (stats, stall) = (app.stats.clone(), app.stall);
+    Ok(Running { ticket, stats, stall, started: false, since, first_token: None, _request: request })
 }
 
 fn served(app: &App) -> Result<Arc<Served>, ApiError> {
@@ -127,15 +128,15 @@ impl Running {
     /// Waits for the next token or the end. After an error nothing follows.
     pub async fn next(&mut self) -> Result<Next, ApiError> {
         loop {
-            let before = self.ticket.progress();
+            let before = self.progress();
             match tokio::time::timeout(self.stall, self.ticket.events.recv()).await {
                 Ok(event) => {
                     if let Some(next) = self.read(event)? {
                         return Ok(next);
                     }
                 }
-                // Waiting for a slot is no stall, and neither is a long prompt.
-                Err(_) if !self.started || self.ticket.progress() != before => {}
+                // A long prompt is no stall, and neither is waiting for a slot of an engine that works for others.
+                Err(_) if self.progress() != before => {}
                 Err(_) => {
                     self.ticket.cancel();
                     let text = format!("no token was computed for {} s", self.stall.as_secs());
@@ -143,6 +144,11 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Grows while the engine works on this request, or on any as long as this one waits.
+    fn progress(&self) -> u64 {
+        if self.started { self.ticket.progress() } else { self.stats.tokens() }
     }
 
     /// The next event, if it is there already.

@@ -36,7 +36,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         in_flight: app.requests.len() as u32,
         slots_total: app.slots,
         slots_free: if ready { app.slots.saturating_sub(numbers.running as u32) } else { 0 },
-        tokens_total: numbers.prompt_tokens + numbers.generated_tokens,
+        tokens_total: app.stats.tokens(),
         last_request_unix_ms: numbers.last_request_unix_ms,
         layers_loaded: progress.layers_loaded,
         layers_total: progress.layers_total,

@@ -8,7 +8,7 @@ use crate::tokenizer::Tokenizer;
 use rbee_wire::{ApiError, ErrorCode};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Tokens of prompts per step. A cancel waits for one step, so this bounds its delay; larger steps gain little on a CPU.
@@ -37,11 +37,8 @@ pub(super) fn run(engine: Box<dyn Engine>, tokenizer: &Tokenizer, jobs: &Receive
                 Err(_) => return,
             }
         }
-        loop {
-            match jobs.try_recv() {
-                Ok(job) => state.waiting.push_back(job),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(job) = jobs.try_recv() {
+            state.waiting.push_back(job);
         }
         state.drop_canceled();
         state.admit();

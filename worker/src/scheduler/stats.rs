@@ -51,6 +51,11 @@ impl Stats {
         }
     }
 
+    /// Tokens computed so far, of prompts and answers.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens.load(Relaxed) + self.generated_tokens.load(Relaxed)
+    }
+
     /// A request arrived.
     pub fn request_at(&self, unix_ms: u64) {
         self.last_request_unix_ms.fetch_max(unix_ms, Relaxed);
