@@ -1,6 +1,5 @@
 //! Who asks, and whether they may: bearer tokens kept as Secrets, three roles, one pure table of what each may do.
 
-pub mod admin;
 pub mod authorize;
 pub mod identity;
 pub mod tokens;
