@@ -11,6 +11,9 @@ pub struct Config {
     pub name: String,
     /// Its folder; made with mode 0700 if it is not there. One hive per folder.
     pub data_dir: PathBuf,
+    /// Where models are kept that are not files of the machine; `models` in the data folder when not given. Hives and
+    /// one-shot commands may share it.
+    pub models_dir: Option<PathBuf>,
     /// Labels of the Hive object.
     pub labels: BTreeMap<String, String>,
     pub client: ClientSource,

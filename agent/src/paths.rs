@@ -114,7 +114,8 @@ fn is_private(folder: &Path) -> bool {
         .is_ok_and(|m| m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o077 == 0)
 }
 
-fn private_dir(path: &Path) -> Result<(), PathError> {
+/// Makes a folder that only this user may enter, and all above it.
+pub fn private_dir(path: &Path) -> Result<(), PathError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at("cannot make the folder", path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(at("cannot set the mode of", path))
 }
@@ -157,7 +158,9 @@ mod tests {
         assert!(fits(&socket) && is_private(socket.parent().unwrap()), "{}", socket.display());
         assert_eq!(data.socket(Some(&socket)).unwrap(), socket);
         fs::remove_dir_all(socket.parent().unwrap()).unwrap();
-        assert_ne!(data.socket(Some(&socket)).unwrap(), socket);
+        let other = data.socket(Some(&socket)).unwrap();
+        assert_ne!(other, socket);
+        fs::remove_dir(other.parent().unwrap()).unwrap();
     }
 
     #[test]

@@ -7,9 +7,10 @@ use kube::{Api, runtime::watcher};
 use rbee_crds::{Assignment, Hive, Model, hive::HiveBackend};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinSet,
     time::{Duration, Instant},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     adopt::{
@@ -18,7 +19,7 @@ use crate::{
     },
     config::Config,
     device, http, join,
-    paths::DataDir,
+    paths::{self, DataDir},
     puller::Puller,
     report::{
         self,
@@ -48,6 +49,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let Config {
         name,
         data_dir,
+        models_dir,
         labels,
         client,
         listener,
@@ -60,6 +62,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     // The first caller wins; in one process with other parts it was somebody else, with the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let data = DataDir::open(&data_dir)?;
+    let models_dir = models_dir.unwrap_or_else(|| data.models());
+    paths::private_dir(&models_dir)?;
     let address = url_of(listener.local_addr().context("the hive's listener has no address")?);
     let saved = state_file::read(&data.state()).or_else(|e| match e {
         state_file::StateError::Damaged { .. } => {
@@ -109,7 +113,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
     // Two lives: inputs and the outer face end first, what is said about the end of the workers last.
     let (working, talking) = (CancellationToken::new(), CancellationToken::new());
-    let (workers, talkers) = (TaskTracker::new(), TaskTracker::new());
+    // Dropped with this future, they end with it.
+    let (mut workers, mut talkers) = (JoinSet::new(), JoinSet::new());
     let client = access.client;
     let mine = watcher::Config::default().fields(&format!("spec.hiveName={name}"));
     let myself = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -122,7 +127,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     workers.spawn(read_devices(inventories, backends_in, timing.inventory, working.clone()));
     workers.spawn(keep_logs(data.logs(), working.clone()));
     let puller = Puller {
-        folder: data.models(),
+        folder: models_dir,
         models,
         assignments: assignments.clone(),
         files: files_in,
@@ -160,17 +165,24 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
     let begun = Instant::now();
     talking.cancel();
-    talkers.close();
-    if tokio::time::timeout(LAST_WORDS, talkers.wait()).await.is_err() {
+    if tokio::time::timeout(LAST_WORDS, ended(talkers)).await.is_err() {
         tracing::info!("the API did not take the hive's last words");
     }
     working.cancel();
-    workers.close();
     // Nothing of value is left to any of them.
-    let _ = tokio::time::timeout(LAST_WORDS, workers.wait()).await;
+    let _ = tokio::time::timeout(LAST_WORDS, ended(workers)).await;
     tracing::info!(hive = name, seconds = begun.elapsed().as_secs_f32(), "hive stopped");
     drop(data);
     Ok(())
+}
+
+/// Waits for all of them; a panic of one is told.
+async fn ended(mut tasks: JoinSet<()>) {
+    while let Some(result) = tasks.join_next().await {
+        if let Err(e) = result {
+            tracing::error!("a part of the hive failed: {e}");
+        }
+    }
 }
 
 /// What became of a process that an earlier hive recorded.

@@ -61,6 +61,7 @@ pub fn config(name: String, data_dir: PathBuf, client: ClientSource, listener: T
     Ok(rbee_agent::Config {
         name,
         data_dir,
+        models_dir: None,
         labels: BTreeMap::new(),
         client,
         listener,

@@ -30,7 +30,7 @@ pub fn all() -> Vec<Box<dyn Inventory>> {
 
 /// What the machine has now. A backend that cannot be asked is left out, with a warning.
 pub fn read(inventories: &[Box<dyn Inventory>]) -> Vec<HiveBackend> {
-    let read = |inventory: &Box<dyn Inventory>| match inventory.read() {
+    let read = |inventory: &dyn Inventory| match inventory.read() {
         Ok(backend) => backend,
         Err(e) => {
             let source = &e.source;
@@ -38,5 +38,5 @@ pub fn read(inventories: &[Box<dyn Inventory>]) -> Vec<HiveBackend> {
             None
         }
     };
-    inventories.iter().filter_map(read).collect()
+    inventories.iter().filter_map(|inventory| read(inventory.as_ref())).collect()
 }

@@ -43,13 +43,16 @@ enum Answer {
     NotAllowed,
 }
 
+/// Hash of a bearer, and what that one is about to do.
+type Question = ([u8; 32], Wish);
+
 /// Asks the API and remembers.
 pub struct Guard {
     client: Client,
     hive: String,
     address: String,
     /// By hash of the bearer: no token is kept. Never held across an await.
-    answers: Mutex<HashMap<([u8; 32], Wish), (Answer, Instant)>>,
+    answers: Mutex<HashMap<Question, (Answer, Instant)>>,
 }
 
 impl Guard {
@@ -91,12 +94,12 @@ impl Guard {
         ApiError::invalid_api_key(&self.address, hint)
     }
 
-    fn remembered(&self, key: &([u8; 32], Wish)) -> Option<Answer> {
+    fn remembered(&self, key: &Question) -> Option<Answer> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get(key).filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(answer, _)| *answer)
     }
 
-    fn remember(&self, key: ([u8; 32], Wish), answer: Answer) {
+    fn remember(&self, key: Question, answer: Answer) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= ANSWERS {
             answers.retain(|_, (_, at)| at.elapsed() < REMEMBERED);

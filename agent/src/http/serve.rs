@@ -8,7 +8,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// How long a client may take for the head of a request.
@@ -22,6 +22,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
         let permit = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -42,7 +43,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
-        tokio::spawn(async move {
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
             let _permit = permit;
             if let Err(e) = connection.await {
                 tracing::debug!("a connection ended: {e}");

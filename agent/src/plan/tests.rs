@@ -529,11 +529,11 @@ impl Simulation {
                     Simulated { uid: uid.clone(), nonce, url: url.clone(), stubborn: self.stubborn, hung: false };
                 self.machine.insert(process, simulated);
                 // The worker may say hello before the hive has noted its pid, or after.
-                if self.pids % 2 == 0 {
+                if self.pids.is_multiple_of(2) {
                     self.news.push_back(Observation::Located { uid: uid.clone(), url: url.clone() });
                 }
                 self.news.push_back(Observation::Spawned { uid: uid.clone(), incarnation, process });
-                if self.pids % 2 == 1 {
+                if !self.pids.is_multiple_of(2) {
                     self.news.push_back(Observation::Located { uid, url });
                 }
             }

@@ -133,15 +133,10 @@ impl World {
 
     /// The replica that a process with this nonce belongs to, if it still has one.
     pub fn by_nonce(&self, nonce: &str) -> Option<&Replica> {
-        // Every one is compared, so that the time taken says nothing about the nonces.
-        self.replicas
-            .values()
-            .filter(|r| r.is_live())
-            .filter(|r| r.launched.as_ref().is_some_and(|l| l.nonce.is(nonce)))
-            .last()
+        self.replicas.values().filter(|r| r.is_live()).find(|r| r.launched.as_ref().is_some_and(|l| l.nonce.is(nonce)))
     }
 
-    /// When a replica was Ready last, the time that its failures are forgotten after.
+    /// The replica, if this is still its process or its start.
     pub fn replica_mut(&mut self, uid: &str, incarnation: i64) -> Option<&mut Replica> {
         self.replicas.get_mut(uid).filter(|r| r.incarnation == incarnation)
     }

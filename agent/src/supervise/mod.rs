@@ -18,8 +18,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use rbee_crds::{Assignment, Time, hive::HiveBackend};
 use rbee_wire::worker::{Hello, ReadyCallback};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     adopt::state_file::{self, Saved},
@@ -79,7 +82,8 @@ pub struct Supervisor<E> {
     ports: Ports,
     sender: mpsc::Sender<Message>,
     inbox: mpsc::Receiver<Message>,
-    tasks: TaskTracker,
+    /// Effects that are under way; they end with the supervisor.
+    tasks: JoinSet<()>,
 }
 
 impl<E: Effects> Supervisor<E> {
@@ -94,7 +98,7 @@ impl<E: Effects> Supervisor<E> {
     ) -> (Self, Handle) {
         let (sender, inbox) = mpsc::channel(QUEUE);
         let handle = Handle(sender.clone());
-        let tasks = TaskTracker::new();
+        let tasks = JoinSet::new();
         (Self { effects, world, timing, first_port, socket, saved: None, ports, sender, inbox, tasks }, handle)
     }
 
@@ -113,7 +117,8 @@ impl<E: Effects> Supervisor<E> {
             }
             let sleep = wake.map(|at| at.saturating_sub(self.effects.now()));
             tokio::select! {
-                Some(message) = self.inbox.recv() => self.hear(message).await,
+                Some(message) = self.inbox.recv() => self.hear(message),
+                Some(done) = self.tasks.join_next() => said(done),
                 Ok(()) = self.ports.assignments.changed() => self.take_inputs(),
                 Ok(()) = self.ports.files.changed() => self.take_inputs(),
                 Ok(()) = self.ports.backends.changed() => self.take_inputs(),
@@ -212,7 +217,7 @@ impl<E: Effects> Supervisor<E> {
     }
 
     /// Waits beside the loop for the end of a process that another hive started.
-    fn watch_end(&self, key: state::Key, process: ProcessId) {
+    fn watch_end(&mut self, key: state::Key, process: ProcessId) {
         let (effects, sender) = (self.effects.clone(), self.sender.clone());
         self.tasks.spawn(async move {
             let ended = effects.ended(&key, process).await;
@@ -227,7 +232,7 @@ impl<E: Effects> Supervisor<E> {
         self.world.backends = self.ports.backends.borrow_and_update().clone();
     }
 
-    async fn hear(&mut self, message: Message) {
+    fn hear(&mut self, message: Message) {
         let seen = match message {
             Message::Seen(seen) => seen,
             Message::Hello(hello, answer) => {
@@ -299,6 +304,13 @@ enum Order {
     Stop(StopOrder),
     Kill(ProcessId),
     Release(state::Key),
+}
+
+/// A panic of an effect is a defect of the hive; it is told, and the others go on.
+fn said(done: Result<(), tokio::task::JoinError>) {
+    if let Err(e) = done {
+        tracing::error!("an effect failed: {e}");
+    }
 }
 
 async fn tell(sender: &mpsc::Sender<Message>, seen: Observation) {

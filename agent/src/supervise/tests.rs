@@ -124,7 +124,9 @@ struct Stage {
     handle: Handle,
     shutdown: CancellationToken,
     running: tokio::task::JoinHandle<()>,
-    _inputs: (watch::Sender<Arc<BTreeMap<String, FileState>>>, watch::Sender<Vec<HiveBackend>>),
+    // Inputs that end would look like a hive that ends.
+    _files: watch::Sender<Arc<BTreeMap<String, FileState>>>,
+    _backends: watch::Sender<Vec<HiveBackend>>,
 }
 
 fn assignment(name: &str, deleting: bool) -> Arc<Assignment> {
@@ -164,7 +166,7 @@ fn stage(objects: &[Arc<Assignment>]) -> Stage {
     let (supervisor, handle) = Supervisor::new(fake.clone(), World::default(), Timing::default(), 8001, None, ports);
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(supervisor.run(shutdown.clone(), true));
-    Stage { fake, assignments, views, notices, handle, shutdown, running, _inputs: (files, backends) }
+    Stage { fake, assignments, views, notices, handle, shutdown, running, _files: files, _backends: backends }
 }
 
 impl Stage {
