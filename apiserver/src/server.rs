@@ -200,7 +200,9 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
 
 fn to_value(crd: &CustomResourceDefinition) -> Result<Value, OpenError> {
     let name = crd.metadata.name.clone().unwrap_or_default();
-    serde_json::to_value(crd).map_err(|e| OpenError::Definition { name, why: e.to_string() })
+    let mut value = serde_json::to_value(crd).map_err(|e| OpenError::Definition { name, why: e.to_string() })?;
+    crate::schema::normalise_numbers(&mut value);
+    Ok(value)
 }
 
 fn now_text() -> String {

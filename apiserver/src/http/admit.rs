@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::json;
 use super::meta;
 use super::negotiate::Syntax;
+use super::protobuf;
 use super::query::FieldValidation;
 use super::rules;
-use super::status::{ApiError, ApiResult};
-use crate::registry::Resource;
+use super::status::{ApiError, ApiResult, Qualified};
+use crate::registry::{Builtin, Resource};
 use crate::schema::{ErrorKind, FieldError, metadata};
 
 /// An object as a client sent it, in the version of the request, pruned and defaulted.
@@ -29,9 +30,13 @@ pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValid
     };
     let document = match parse(body, syntax) {
         Ok(document) => document,
+        Err(why) if why.contains("out of range") => return Err(cannot_handle(resource, &format!("json: {why}"))),
         Err(why) => return Err(unrecognized(&format!("couldn't get version/kind; json parse error: {why}"))),
     };
     let mut object = document.value;
+    if object.is_null() && resource.is_custom() && !body.is_empty() {
+        return Err(unrecognized("Object 'Kind' is missing in 'null'"));
+    }
     if !object.is_object() {
         let why = "couldn't get version/kind; json parse error: json: cannot unmarshal value into Go value of type struct";
         return Err(unrecognized(why));
@@ -52,10 +57,13 @@ fn cannot_handle(resource: &Resource, why: &str) -> ApiError {
 
 /// Reads JSON or YAML; the error is the parser's words.
 pub fn parse(body: &[u8], syntax: Syntax) -> Result<json::Document, String> {
-    if syntax == Syntax::Json {
-        return json::parse(body).map_err(|e| e.to_string());
+    match syntax {
+        Syntax::Json => json::parse(body).map_err(|e| e.to_string()),
+        Syntax::Yaml => parse_yaml(body),
+        Syntax::Protobuf => protobuf::parse(body)
+            .map(|value| json::Document { value, duplicates: Vec::new() })
+            .map_err(|e| e.to_string()),
     }
-    parse_yaml(body)
 }
 
 /// Reads one YAML document. What looks like JSON is read as JSON, which is stricter and faster.
@@ -138,7 +146,10 @@ pub fn settle(
     mut problems: Vec<String>,
     mode: FieldValidation,
 ) -> Result<Incoming, Problem> {
-    let mut unknown = meta::coerce(&mut object).map_err(|e| Problem::Wrong(e.message))?;
+    let mut unknown = metadata::decode(&mut object["metadata"]).map_err(Problem::Wrong)?;
+    if !resource.is_custom() && resource.builtin != Some(Builtin::Definition) {
+        drop_nulls(&mut object);
+    }
     if let Some(schema) = &resource.schema {
         unknown.extend(schema.prune(&mut object));
     }
@@ -147,10 +158,22 @@ pub fn settle(
     if mode == FieldValidation::Strict && !problems.is_empty() {
         return Err(Problem::Strict(problems));
     }
-    set_defaults(resource, &mut object);
     check_types(resource, &object)?;
+    set_defaults(resource, &mut object);
     let warnings = if mode == FieldValidation::Warn { problems } else { Vec::new() };
     Ok(Incoming { object, warnings })
+}
+
+/// A null in a typed kind is a field that was left out.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, v| !v.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// Defaults of the schema and of the built-in kind.
@@ -168,17 +191,20 @@ fn check_types(resource: &Resource, object: &Value) -> Result<(), Problem> {
     if resource.is_custom() {
         return Ok(());
     }
-    let errors = resource.schema.as_ref().map(|s| s.validate(object, None)).unwrap_or_default();
-    let mistyped = errors.iter().find(|e| e.kind == ErrorKind::TypeInvalid || e.detail.contains("date-time"));
-    if let Some(error) = mistyped {
-        return Err(Problem::Wrong(format!("json: {error}")));
-    }
-    if resource.builtin == Some(crate::registry::Builtin::Secret)
+    if resource.builtin == Some(Builtin::Secret)
         && let Some(at) = bad_base64(&object["data"])
     {
         return Err(Problem::Wrong(format!("illegal base64 data at input byte {at}")));
     }
-    Ok(())
+    if let Some((text, layout)) = rules::bad_time(resource.builtin, object) {
+        let why = format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"");
+        return Err(Problem::Wrong(why));
+    }
+    let errors = resource.schema.as_ref().map(|s| s.validate(object, None)).unwrap_or_default();
+    match errors.iter().find(|e| e.kind == ErrorKind::TypeInvalid) {
+        Some(error) => Err(Problem::Wrong(format!("json: {error}"))),
+        None => Ok(()),
+    }
 }
 
 /// Where the first value that is no base64 goes wrong.
@@ -192,42 +218,38 @@ fn bad_base64(data: &Value) -> Option<usize> {
     })
 }
 
-/// Every problem of an object that is about to be stored; `live` is what it replaces.
-pub fn validate(resource: &Resource, object: &Value, live: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+/// Every problem of an object that is about to be stored; `live` is what it replaces, `status`: only its status is written.
+pub fn validate(resource: &Resource, object: &Value, live: Option<&Value>, status: bool) -> Vec<FieldError> {
     if resource.is_custom() {
-        errors.extend(type_problems(resource, object));
+        let errors = type_problems(resource, object);
         if !errors.is_empty() {
             return errors;
         }
     }
-    match live {
-        None => errors.extend(metadata::validate(object, resource.namespaced, resource.name_rule)),
-        Some(live) => {
-            errors.extend(metadata::validate(object, resource.namespaced, resource.name_rule));
-            errors.extend(metadata::validate_update(object, live));
-        }
-    }
-    if let Some(schema) = &resource.schema {
-        errors.extend(schema.validate(object, live));
+    let mut errors = metadata::validate(object, resource.namespaced, resource.name_rule);
+    if let Some(live) = live {
+        // Kubernetes looks twice, and says so twice in the causes.
+        let update = metadata::validate_update(object, live);
+        errors.extend(update.iter().cloned());
+        errors.extend(update);
     }
     errors.extend(scale_problems(resource, object));
+    if let Some(schema) = &resource.schema {
+        errors = match live {
+            Some(live) if status => schema.validate_status_after(errors, object, live),
+            live => schema.validate_after(errors, object, live),
+        };
+    }
     if let Some(builtin) = resource.builtin {
         errors.extend(rules::validate(builtin, object, live));
     }
-    dedup(&mut errors);
     errors
 }
 
-fn dedup(errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<FieldError> = Vec::new();
-    errors.retain(|e| {
-        let fresh = !seen.contains(e);
-        if fresh {
-            seen.push(e.clone());
-        }
-        fresh
-    });
+/// The kind that errors about an object name: its own.
+pub fn kind_of<'a>(resource: &'a Resource, object: &'a Value) -> Qualified<'a> {
+    let name = object["kind"].as_str().filter(|k| !k.is_empty()).unwrap_or(&resource.kind);
+    Qualified { group: &resource.group, name }
 }
 
 fn type_problems(resource: &Resource, object: &Value) -> Vec<FieldError> {
@@ -245,29 +267,53 @@ fn scale_problems(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let Some(scale) = &resource.scale else { return Vec::new() };
     let mut errors = Vec::new();
     for path in [&scale.spec_replicas, &scale.status_replicas] {
-        let value = path.iter().try_fold(object, |node, key| node.get(key));
-        let Some(replicas) = value.and_then(Value::as_i64) else { continue };
         let field = format!(".{}", path.join("."));
-        if replicas < 0 {
-            errors.push(FieldError::invalid(field, replicas, "should be a non-negative integer"));
-        } else if replicas > i64::from(i32::MAX) {
-            errors.push(FieldError::invalid(field, replicas, "should be less than or equal to 2147483647"));
+        match replicas_at(object, path) {
+            Err(why) => errors.push(FieldError::invalid(field, 0, why)),
+            Ok(Some(n)) if n < 0 => errors.push(FieldError::invalid(field, n, "should be a non-negative integer")),
+            Ok(Some(n)) if n > i64::from(i32::MAX) => {
+                errors.push(FieldError::invalid(field, n, "should be less than or equal to 2147483647"));
+            }
+            Ok(_) => {}
         }
     }
     errors
 }
 
-/// Warnings about finalizers that are no qualified names.
-pub fn finalizer_warnings(object: &Value, live: Option<&Value>) -> Vec<String> {
-    let old = live.map(meta::finalizers).unwrap_or_default();
-    let added = meta::finalizers(object).into_iter().filter(|f| !old.contains(f) && !f.contains('/'));
-    added
-        .filter(|f| !matches!(*f, "orphan" | "foregroundDeletion" | "kubernetes"))
-        .map(|f| {
-            let path = if f.contains('.') { " including a path (/)" } else { "" };
-            format!("metadata.finalizers: {f:?}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers")
-        })
-        .collect()
+fn replicas_at(object: &Value, path: &[String]) -> Result<Option<i64>, String> {
+    let dotted = format!(".{}", path.join("."));
+    let mut node = object;
+    for key in path {
+        match node {
+            Value::Object(map) => match map.get(key) {
+                Some(next) => node = next,
+                None => return Ok(None),
+            },
+            other => {
+                let (shown, kind) = go_word(other);
+                return Err(format!("{dotted} accessor error: {shown} is of the type {kind}, expected map[string]interface{{}}"));
+            }
+        }
+    }
+    match node {
+        Value::Number(n) if n.as_i64().is_some() => Ok(n.as_i64()),
+        other => {
+            let (shown, kind) = go_word(other);
+            Err(format!("{dotted} accessor error: {shown} is of the type {kind}, expected int64"))
+        }
+    }
+}
+
+fn go_word(value: &Value) -> (String, &'static str) {
+    match value {
+        Value::Null => ("<nil>".into(), "<nil>"),
+        Value::Bool(b) => (b.to_string(), "bool"),
+        Value::Number(n) => (n.to_string(), if n.is_f64() { "float64" } else { "int64" }),
+        Value::String(s) => (s.clone(), "string"),
+        Value::Array(items) if items.is_empty() => ("[]".into(), "[]interface {}"),
+        Value::Array(_) => (value.to_string(), "[]interface {}"),
+        Value::Object(_) => (value.to_string(), "map[string]interface {}"),
+    }
 }
 
 /// A name for an object that only has `generateName`; `random` are five letters.

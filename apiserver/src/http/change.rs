@@ -125,9 +125,9 @@ pub fn create(ctx: &Context<'_>, mut object: Value, tracked: bool) -> ApiResult<
     if resource.generation {
         metadata.insert("generation".into(), 1.into());
     }
-    let errors = admit::validate(resource, &object, None);
+    let errors = admit::validate(resource, &object, None, false);
     if !errors.is_empty() {
-        return Err(ApiError::invalid(resource.qualified_kind(), meta::name(&object), &errors));
+        return Err(ApiError::invalid(admit::kind_of(resource, &object), meta::name(&object), &errors));
     }
     Ok(object)
 }
@@ -135,14 +135,21 @@ pub fn create(ctx: &Context<'_>, mut object: Value, tracked: bool) -> ApiResult<
 /// A new state of a stored object. `tracked`: its managed fields were written already.
 pub fn update(ctx: &Context<'_>, mut object: Value, live: &Value, tracked: bool) -> ApiResult<Outcome> {
     let resource = ctx.resource;
+    if meta::text(&object, "resourceVersion").is_empty() {
+        let version = meta::text(live, "resourceVersion").to_string();
+        meta::of_mut(&mut object).insert("resourceVersion".into(), version.into());
+    }
     if !tracked {
         ctx.apply(|apply| apply::track_update(Some(live), &mut object, apply));
     }
+    if ctx.part == Part::Scale {
+        forget_scale_time(&mut object);
+    }
     prepare(ctx, &mut object, live);
     carry_metadata(&mut object, live);
-    let errors = admit::validate(resource, &object, Some(live));
+    let errors = admit::validate(resource, &object, Some(live), ctx.part == Part::Status);
     if !errors.is_empty() {
-        return Err(ApiError::invalid(resource.qualified_kind(), meta::name(&object), &errors));
+        return Err(ApiError::invalid(admit::kind_of(resource, &object), meta::name(&object), &errors));
     }
     if meta::deleting(live) && may_go(resource, &object) {
         return Ok(Outcome::Delete(object));
@@ -151,6 +158,15 @@ pub fn update(ctx: &Context<'_>, mut object: Value, live: &Value, tracked: bool)
         return Ok(Outcome::Unchanged);
     }
     Ok(Outcome::Store(object))
+}
+
+/// Kubernetes keeps no time of writes of the scale.
+fn forget_scale_time(object: &mut Value) {
+    for entry in meta::of_mut(object).get_mut("managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
+        if entry["subresource"] == "scale" && entry["operation"] == "Update" {
+            entry.as_object_mut().map(|e| e.remove("time"));
+        }
+    }
 }
 
 /// Nothing holds a deleted object any more.
@@ -311,8 +327,16 @@ pub fn check_uid(resource: &Resource, object: &Value, live: &Value) -> ApiResult
     if given.is_empty() || given == own {
         return Ok(());
     }
-    let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {own}");
+    let key = registry_key(resource, live);
+    let why = format!("StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {own}");
     Err(ApiError::conflict(resource.qualified(), meta::name(live), &why))
+}
+
+/// The name of an object as Kubernetes' errors have it.
+fn registry_key(resource: &Resource, object: &Value) -> String {
+    let parts = [resource.group.as_str(), &resource.plural, meta::namespace(object), meta::name(object)];
+    let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+    format!("/registry/{}", parts.join("/"))
 }
 
 /// What a delete does to the stored object.

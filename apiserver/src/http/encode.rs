@@ -23,9 +23,13 @@ pub struct ListMeta {
 }
 
 impl ListMeta {
-    fn value(&self) -> Value {
+    /// `custom`: lists of custom resources have an empty `continue` on the last page.
+    fn value(&self, custom: bool) -> Value {
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".into(), self.version.to_string().into());
+        if custom {
+            metadata.insert("continue".into(), "".into());
+        }
         if let Some(cont) = &self.cont {
             metadata.insert("continue".into(), cont.as_str().into());
         }
@@ -91,8 +95,7 @@ pub fn shape_object(
         Shape::Plain | Shape::Discovery(_) => Ok(object.clone()),
         Shape::Partial(version) => Ok(partial(object, *version)),
         Shape::PartialList(_) => {
-            let why = "you requested PartialObjectMetadataList, but the requested object is not a list (*unstructured.Unstructured)";
-            Err(ApiError::not_acceptable(why))
+            Err(ApiError::unknown("content is not a list"))
         }
         Shape::Table(version) => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
@@ -132,7 +135,7 @@ pub fn value(code: StatusCode, value: &Value, accepted: &Accepted) -> Response {
             text.push(b'\n');
             bytes(code, text.into(), Syntax::Json.media_type())
         }
-        Syntax::Json => {
+        Syntax::Json | Syntax::Protobuf => {
             let mut text = value.to_string();
             text.push('\n');
             bytes(code, text.into(), Syntax::Json.media_type())
@@ -174,13 +177,13 @@ pub fn list(
     match &accepted.shape {
         Shape::Table(version) => {
             let objects: Vec<&Value> = items.iter().map(Item::value).collect();
-            let table = table(resource, &objects, metadata.value(), include, true, now, *version);
+            let table = table(resource, &objects, metadata.value(false), include, true, now, *version);
             Ok(value(ok, &table, accepted))
         }
         Shape::PartialList(version) => {
             let rows: Vec<Value> = items.iter().map(|i| partial(i.value(), *version)).collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": version.api_version(),
-                "metadata": metadata.value(), "items": rows});
+                "metadata": metadata.value(false), "items": rows});
             Ok(value(ok, &list, accepted))
         }
         Shape::Partial(_) => {
@@ -193,14 +196,15 @@ pub fn list(
         Shape::Plain | Shape::Discovery(_) => {
             let rows: Vec<&Value> = items.iter().map(Item::value).collect();
             let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(),
-                "metadata": metadata.value(), "items": rows});
+                "metadata": metadata.value(resource.is_custom()), "items": rows});
             Ok(value(ok, &list, accepted))
         }
     }
 }
 
 fn plain_list(resource: &Resource, items: &[Item<'_>], metadata: &ListMeta) -> Vec<u8> {
-    let head = json!({"apiVersion": resource.api_version(), "kind": resource.list_kind, "metadata": metadata.value()});
+    let head = json!({"apiVersion": resource.api_version(), "kind": resource.list_kind,
+        "metadata": metadata.value(resource.is_custom())});
     let mut out = head.to_string().into_bytes();
     out.pop();
     out.extend_from_slice(b",\"items\":[");

@@ -10,6 +10,7 @@ pub mod negotiate;
 mod past;
 pub mod path;
 mod pipeline;
+mod protobuf;
 pub mod query;
 mod read;
 pub mod remove;

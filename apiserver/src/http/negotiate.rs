@@ -10,6 +10,8 @@ pub enum Syntax {
     Json,
     /// YAML.
     Yaml,
+    /// Kubernetes' protobuf: bodies of built-in kinds, never answers.
+    Protobuf,
 }
 
 impl Syntax {
@@ -18,6 +20,7 @@ impl Syntax {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
         }
     }
 }
@@ -91,7 +94,6 @@ pub enum Endpoint {
 
 const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 struct Clause<'a> {
     kind: &'a str,
@@ -128,8 +130,7 @@ pub fn accept(header: Option<&str>, endpoint: Endpoint) -> ApiResult<Accepted> {
         return Ok(Accepted::default());
     }
     clauses(header).iter().find_map(|c| agree(c, endpoint)).ok_or_else(|| {
-        let served = if endpoint == Endpoint::Watch { STREAMED } else { SERVED };
-        ApiError::not_acceptable(format!("only the following media types are accepted: {served}"))
+        ApiError::not_acceptable(format!("only the following media types are accepted: {SERVED}"))
     })
 }
 
@@ -175,6 +176,7 @@ pub fn content(header: Option<&str>) -> ApiResult<Syntax> {
     match media_type(header).as_str() {
         "" | "application/json" => Ok(Syntax::Json),
         "application/yaml" => Ok(Syntax::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Syntax::Protobuf),
         _ => Err(ApiError::unsupported_media_type(&TYPES)),
     }
 }

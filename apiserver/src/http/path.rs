@@ -109,8 +109,8 @@ pub fn verb(method: &Method, path: &ResourcePath, watch: bool) -> Verb {
     let named = !path.name.is_empty();
     match *method {
         Method::GET | Method::HEAD if path.watch_prefix => Verb::Watch,
-        Method::GET | Method::HEAD if watch && path.subresource.is_empty() => Verb::Watch,
         Method::GET | Method::HEAD if named => Verb::Get,
+        Method::GET | Method::HEAD if watch => Verb::Watch,
         Method::GET | Method::HEAD => Verb::List,
         Method::POST => Verb::Create,
         Method::PUT => Verb::Update,
@@ -187,7 +187,7 @@ mod tests {
         let all = resource("/api/v1/namespaces/x/secrets");
         let old = resource("/api/v1/watch/namespaces/x/secrets");
         assert_eq!(verb(&Method::GET, &one, false), Verb::Get);
-        assert_eq!(verb(&Method::GET, &one, true), Verb::Watch);
+        assert_eq!(verb(&Method::GET, &one, true), Verb::Get, "a watch of one object names it in a field selector");
         assert_eq!(verb(&Method::HEAD, &all, false), Verb::List);
         assert_eq!(verb(&Method::DELETE, &all, false), Verb::DeleteCollection);
         assert_eq!(verb(&Method::GET, &old, false), Verb::Watch);

@@ -151,7 +151,11 @@ impl ListOptions {
         if !problems.is_empty() {
             return Err(ApiError::invalid_options("ListOptions", &problems));
         }
-        Ok(Self { version: Version::parse(&query.text("resourceVersion"))?, ..options })
+        let version = Version::parse(&query.text("resourceVersion")).map_err(|e| {
+            let message = if watch { e.message } else { format!("invalid resource version: {}", e.message) };
+            ApiError::bad_request(message)
+        })?;
+        Ok(Self { version, ..options })
     }
 
     fn list_problems(&self, query: &Query) -> Vec<FieldError> {

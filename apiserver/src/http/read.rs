@@ -62,7 +62,9 @@ pub async fn wait_for(server: &Server, version: u64) -> ApiResult<()> {
 /// One object, or its scale.
 pub async fn get(server: &Server, call: &Call) -> ApiResult<Response> {
     path::check_name(&call.path.name)?;
-    if let Version::At(version) = Version::parse(call.query.get("resourceVersion").unwrap_or_default())? {
+    let version = Version::parse(call.query.get("resourceVersion").unwrap_or_default());
+    // Kubernetes takes it for an error of its own here.
+    if let Version::At(version) = version.map_err(|e| ApiError::unknown(e.message))? {
         wait_for(server, version).await?;
     }
     let object = server.find(call)?;
@@ -176,7 +178,7 @@ pub async fn page(server: &Server, call: &Call, options: &ListOptions) -> ApiRes
             server.db.list_page(&query, &selects)
         }
         Start::Exactly(version) => {
-            wait_for(server, version).await?;
+            wait_for(server, version).await.map_err(ApiError::without_retry)?;
             past::page(&server.db, &query, version, &selects)
         }
         Start::Next(cursor) => {
@@ -239,9 +241,13 @@ fn token(version: i64, namespace: &str, name: &str) -> String {
 }
 
 fn decode_token(token: &str) -> ApiResult<Start> {
-    let bad = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = B64.decode(token.trim_end_matches('=')).map_err(|_| bad("illegal base64 data"))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&format!("json: {e}")))?;
+    let bad = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = B64.decode(token.trim_end_matches('=')).map_err(|_| bad("illegal base64 data at input byte 0"))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|_| {
+        let first = char::from(bytes.first().copied().unwrap_or_default());
+        let shown = if first.is_control() { format!("\\u{:04x}", first as u32) } else { first.to_string() };
+        bad(&format!("invalid character '{shown}' looking for beginning of value"))
+    })?;
     let text = |key: &str| value[key].as_str().map(ToString::to_string).ok_or_else(|| bad(key));
     if value["v"] != "meta.k8s.io/v1" {
         return Err(bad("server does not recognize this encoded version"));

@@ -91,7 +91,7 @@ async fn options(call: &Call, body: Body) -> ApiResult<DeleteOptions> {
     let kind = value["kind"].as_str().unwrap_or_default();
     if !kind.is_empty() && kind != "DeleteOptions" {
         let version = value["apiVersion"].as_str().unwrap_or_default();
-        let why = format!("no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:70\"");
+        let why = format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"");
         return Err(ApiError::bad_request(why));
     }
     DeleteOptions::from_body(&value)

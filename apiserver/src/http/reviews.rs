@@ -12,7 +12,7 @@ use super::meta;
 use super::negotiate;
 use super::query::WriteOptions;
 use super::request::Call;
-use super::status::{ApiError, ApiResult};
+use super::status::{ApiError, ApiResult, Qualified};
 use crate::auth::{Attributes, Decision, Identity, Role, authorize};
 use crate::registry::Review;
 use crate::schema::FieldError;
@@ -36,7 +36,7 @@ pub async fn create(server: &Server, call: &Call, review: Review, body: Body) ->
             let name = object["spec"]["user"].as_str().unwrap_or_default();
             if name.is_empty() && groups.is_empty() {
                 let error = FieldError::invalid("spec.user", "", "at least one of user or group must be specified");
-                return Err(ApiError::invalid(call.resource.qualified_kind(), "", &[error]));
+                return Err(invalid(call, error));
             }
             decide(Identity::from_review(name, &groups).as_ref(), &object["spec"])
         }
@@ -84,7 +84,12 @@ fn check_spec(call: &Call, spec: &Value) -> ApiResult<()> {
     };
     let field = if resource.is_null() { "spec.resourceAttributes" } else { "spec.nonResourceAttributes" };
     let error = FieldError::invalid(field, path.clone(), why);
-    Err(ApiError::invalid(call.resource.qualified_kind(), "", &[error]))
+    Err(invalid(call, error))
+}
+
+/// Kubernetes names no kind here.
+fn invalid(call: &Call, error: FieldError) -> ApiError {
+    ApiError::invalid(Qualified { group: &call.resource.group, name: "" }, "", &[error])
 }
 
 fn decide(identity: Option<&Identity>, spec: &Value) -> Value {
@@ -140,7 +145,7 @@ pub async fn request_token(server: &Server, call: &Call, body: Body) -> ApiResul
     let seconds = request["spec"]["expirationSeconds"].as_i64();
     if seconds.is_some_and(|s| s < 600) {
         let error = FieldError::invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes");
-        let kind = super::status::Qualified { group: "authentication.k8s.io", name: "TokenRequest" };
+        let kind = Qualified { group: "authentication.k8s.io", name: "TokenRequest" };
         return Err(ApiError::invalid(kind, "", &[error]));
     }
     let issued = server.issue_hive_token(hive, seconds).await?;

@@ -100,6 +100,24 @@ fn normalise_time(object: &mut Value, key: &str, micro: bool) {
     object[key] = time.strftime(if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string().into();
 }
 
+/// The first time of a built-in kind that is none, with Go's layout for it.
+pub fn bad_time(builtin: Option<Builtin>, object: &Value) -> Option<(String, &'static str)> {
+    const MICRO: &str = "2006-01-02T15:04:05.000000Z07:00";
+    const PLAIN: &str = "2006-01-02T15:04:05Z07:00";
+    let fields: &[(&str, &'static str)] = match builtin? {
+        Builtin::Lease => &[("/spec/acquireTime", MICRO), ("/spec/renewTime", MICRO)],
+        Builtin::Event => &[("/eventTime", MICRO), ("/firstTimestamp", PLAIN), ("/lastTimestamp", PLAIN)],
+        Builtin::EventsV1 => {
+            &[("/eventTime", MICRO), ("/deprecatedFirstTimestamp", PLAIN), ("/deprecatedLastTimestamp", PLAIN)]
+        }
+        _ => return None,
+    };
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    fields.iter().find_map(|(pointer, layout)| {
+        text(pointer).filter(|t| t.parse::<jiff::Timestamp>().is_err()).map(|t| (t.to_string(), *layout))
+    })
+}
+
 /// What a create sets whatever the client says.
 pub fn prepare_create(builtin: Builtin, object: &mut Value) {
     match builtin {

@@ -12,6 +12,10 @@ use super::request::accepted;
 use super::status::{ApiError, ApiResult};
 use crate::registry::discovery;
 
+/// An empty OpenAPI v2 document (`swagger: "2.0"`, an empty `info`) in protobuf, the one form that kubectl asks for.
+/// What it looks for is in the v3 documents.
+const OPENAPI_V2: &[u8] = &[0x0a, 3, b'2', b'.', b'0', 0x12, 0];
+
 /// Paths that need no bearer.
 pub fn open_to_all(segments: &[&str]) -> bool {
     matches!(segments, ["healthz" | "livez" | "readyz" | "version" | "cacerts", ..])
@@ -26,14 +30,15 @@ pub fn serve(
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
     let known = match segments {
-        [] | ["api" | "apis", ..] | ["version"] | ["openapi", "v3", ..] | ["healthz" | "livez" | "readyz", ..] => true,
+        [] | ["api" | "apis", ..] | ["version"] | ["openapi", "v2"] | ["openapi", "v3", ..] | ["healthz" | "livez" | "readyz", ..] => true,
         ["cacerts"] => true,
         _ => false,
     };
     if !known {
         return Err(ApiError::no_such_path());
     }
-    if !matches!(*method, Method::GET | Method::HEAD) {
+    // Kubernetes answers discovery whatever the method.
+    if !matches!(*method, Method::GET | Method::HEAD) && !matches!(segments, ["api" | "apis", ..]) {
         return Err(ApiError::method_not_allowed());
     }
     let registry = server.registry();
@@ -69,10 +74,19 @@ pub fn serve(
                 if core { discovery::core_versions(&server.address()) } else { discovery::groups(&registry) };
             Ok(encode::value(StatusCode::OK, &value, &agreed))
         }
-        ["api", version] => found(discovery::resources(&registry, "", version)),
+        ["api", version] => {
+            discovery::resources(&registry, "", version).ok_or_else(ApiError::no_such_version).and_then(json)
+        }
         ["apis", group] => found(discovery::group(&registry, group)),
         ["apis", group, version] => found(discovery::resources(&registry, group, version)),
-        ["openapi", "v3"] => json(registry.documents().index().clone()),
+        ["openapi", "v2"] => Ok(encode::bytes(
+            StatusCode::OK,
+            bytes::Bytes::from_static(OPENAPI_V2),
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        )),
+        ["openapi", "v3"] => {
+            Ok(encode::text(StatusCode::OK, registry.documents().index().to_string()))
+        }
         ["openapi", "v3", rest @ ..] => document(server, &rest.join("/"), headers),
         _ => Err(ApiError::no_such_path()),
     }

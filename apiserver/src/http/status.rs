@@ -164,6 +164,12 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with_details(details(resource, ""))
     }
 
+    /// 404 of a version of the core group.
+    pub fn no_such_version() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(Map::new())
+    }
+
     /// 405 for a path that is no resource.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
@@ -213,6 +219,15 @@ impl ApiError {
         map.insert("causes".into(), json!([cause]));
         map.insert("retryAfterSeconds".into(), json!(1));
         Self { retry_after: Some(1), ..Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).with_details(map) }
+    }
+
+    /// The same without the advice to come again.
+    pub fn without_retry(mut self) -> Self {
+        self.retry_after = None;
+        if let Some(details) = &mut self.details {
+            details.remove("retryAfterSeconds");
+        }
+        self
     }
 
     /// 500.

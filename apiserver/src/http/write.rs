@@ -24,7 +24,7 @@ use crate::auth::Identity;
 use crate::db::{Change, Expect, Key, Object, WriteError};
 use crate::patch::{self, PatchError};
 use crate::registry::{Builtin, Resource, definition};
-use crate::schema::FieldError;
+use crate::schema::{FieldError, metadata};
 
 /// Attempts at a change that races with others before the caller is told.
 const ATTEMPTS: usize = 64;
@@ -72,7 +72,7 @@ async fn create_object(
         check_namespace(server, call, &named.0)?;
         let ctx = context(call, Part::Main, manager, options.force, &named.1, &named.2);
         let ready = change::create(&ctx, object.clone(), false)?;
-        warnings.extend(admit::finalizer_warnings(&ready, None));
+        warnings.extend(metadata::finalizer_warnings(&ready, None));
         authorize_object(&call.identity, call, &ready)?;
         match store_new(server, call, ready, options.dry_run).await {
             Ok(object) => return Ok(Done { object, created: true, warnings }),
@@ -138,7 +138,7 @@ async fn store_new(server: &Server, call: &Call, object: Value, dry_run: bool) -
     let key = Key::new(resource.stored_as.clone(), call.namespace(), meta::name(&object));
     if dry_run {
         return match server.db.get(&key) {
-            Some(_) => Err(ApiError::already_exists(resource.qualified(), meta::name(&object))),
+            Some(_) => Err(exists(server, call, meta::name(&object))),
             None => Ok(object),
         };
     }
@@ -151,9 +151,20 @@ async fn store_new(server: &Server, call: &Call, object: Value, dry_run: bool) -
             server.settled(resource, written.revision).await;
             Ok(owned(resource, &written.object))
         }
-        Err(WriteError::AlreadyExists) => Err(ApiError::already_exists(resource.qualified(), &name)),
+        Err(WriteError::AlreadyExists) => Err(exists(server, call, &name)),
         Err(e) => Err(refused(resource, &name, &e)),
     }
+}
+
+/// 409, which says when the object there is about to go.
+fn exists(server: &Server, call: &Call, name: &str) -> ApiError {
+    let resource = &call.resource;
+    let error = ApiError::already_exists(resource.qualified(), name);
+    let live = server.db.get(&Key::new(resource.stored_as.clone(), call.namespace(), name));
+    if live.is_some_and(|o| meta::deleting(o.value())) {
+        return ApiError { message: format!("object is being deleted: {}", error.message), ..error };
+    }
+    error
 }
 
 /// Conditions and accepted names of a definition follow from its spec and the other definitions.
@@ -204,7 +215,8 @@ pub async fn update(server: &Server, call: &Call, body: Body) -> ApiResult<Respo
     let mechanism = if part == Part::Scale {
         Mechanism::ReplaceScale(decode_scale(&bytes, syntax)?)
     } else {
-        let incoming = admit::decode(&call.resource, &bytes, syntax, options.field_validation)?;
+        let mut incoming = admit::decode(&call.resource, &bytes, syntax, options.field_validation)?;
+        change::place(&call.resource, &mut incoming.object, &call.path.namespace)?;
         change::check_name(&incoming.object, &call.path.name, call.namespace())?;
         Mechanism::Replace(incoming)
     };
@@ -250,19 +262,23 @@ fn decode_scale(bytes: &[u8], syntax: negotiate::Syntax) -> ApiResult<Value> {
 
 /// The configuration of a server-side apply, checked against the path.
 fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -> ApiResult<Value> {
-    let bad = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
-    let document = admit::parse_yaml(bytes).map_err(bad)?;
+    let bad = |why: &str| ApiError::bad_request(format!("error decoding YAML: {why}"));
+    let document = admit::parse_yaml(bytes).map_err(|why| bad(&format!("error converting YAML to JSON: {why}")))?;
     if options.field_validation == FieldValidation::Strict && !document.duplicates.is_empty() {
         let twice: Vec<String> = document.duplicates.iter().map(|d| format!("duplicate field {d:?}")).collect();
         return Err(ApiError::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))));
     }
     let mut config = document.value;
     if !config.is_object() {
-        return Err(bad("json: cannot unmarshal value into Go value of type map[string]interface {}".into()));
+        let why = "json: cannot unmarshal value into Go value of type map[string]interface {}";
+        return Err(bad(&format!("error unmarshaling JSON: while decoding JSON: {why}")));
     }
     if part != Part::Scale {
         let expected = call.resource.api_version();
         let given = config["apiVersion"].as_str().unwrap_or_default();
+        if given.is_empty() && config["kind"].as_str().unwrap_or_default().is_empty() {
+            return Err(ApiError::bad_request("invalid object type: /, Kind="));
+        }
         if given != expected {
             let why = format!("Incorrect version specified in apply patch. Specified patch version: {given}, expected: {expected}");
             return Err(ApiError::bad_request(why));
@@ -280,7 +296,10 @@ fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -
         }
         _ => {}
     }
-    change::place(&call.resource, &mut config, &call.path.namespace)?;
+    let own = meta::namespace(&config);
+    if !own.is_empty() && own != call.namespace() {
+        change::place(&call.resource, &mut config, &call.path.namespace)?;
+    }
     Ok(config)
 }
 
@@ -307,7 +326,7 @@ async fn carry_out(
         let ctx = context(call, part, &manager, options.force, &now, &uid);
         let value = owned(resource, &live);
         let changed = match mechanism {
-            Mechanism::Apply(config) => applied(&ctx, call, config, &value)?,
+            Mechanism::Apply(config) => applied(&ctx, config, &value)?,
             other => made(&ctx, call, other, &value, options)?,
         };
         let Changed { outcome, warnings } = changed;
@@ -363,7 +382,7 @@ async fn create_instead(
                 let why = format!("uid mismatch: the provided object specified uid {given}, and no existing object was found");
                 return Err(ApiError::conflict(resource.qualified(), &call.path.name, &why));
             }
-            let object = ctx.apply(|apply| crate::apply::apply(None, config, apply)).map_err(|e| refuse_apply(call, e))?;
+            let object = ctx.apply(|apply| crate::apply::apply(None, config, apply)).map_err(refuse_apply)?;
             (object, true, Vec::new())
         }
         Mechanism::Replace(incoming)
@@ -374,9 +393,12 @@ async fn create_instead(
         _ => return Err(missing()),
     };
     check_namespace(server, call, &call.path.name)?;
-    let incoming = admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
+    let mut incoming =
+        admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
+    change::place(resource, &mut incoming.object, &call.path.namespace)?;
+    meta::of_mut(&mut incoming.object).remove("resourceVersion");
     let ready = change::create(&ctx, incoming.object, tracked)?;
-    warnings.extend(admit::finalizer_warnings(&ready, None));
+    warnings.extend(metadata::finalizer_warnings(&ready, None));
     authorize_object(&call.identity, call, &ready)?;
     let object = store_new(server, call, ready, options.dry_run).await?;
     Ok(Done { object, created: true, warnings })
@@ -388,7 +410,7 @@ struct Changed {
     warnings: Vec<String>,
 }
 
-fn applied(ctx: &Context<'_>, call: &Call, config: &Value, live: &Value) -> ApiResult<Changed> {
+fn applied(ctx: &Context<'_>, config: &Value, live: &Value) -> ApiResult<Changed> {
     let resource = ctx.resource;
     let object = match (&resource.scale, ctx.part) {
         (Some(paths), Part::Scale) => {
@@ -398,10 +420,10 @@ fn applied(ctx: &Context<'_>, call: &Call, config: &Value, live: &Value) -> ApiR
         }
         _ => ctx.apply(|apply| crate::apply::apply(Some(live), config, apply)),
     };
-    let object = object.map_err(|e| refuse_apply(call, e))?;
+    let object = object.map_err(refuse_apply)?;
     check_given(resource, &object, live)?;
     let incoming = admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
-    let warnings = admit::finalizer_warnings(&incoming.object, Some(live));
+    let warnings = metadata::finalizer_warnings(&incoming.object, Some(live));
     Ok(Changed { outcome: change::update(ctx, incoming.object, live, true)?, warnings })
 }
 
@@ -411,7 +433,6 @@ fn check_given(resource: &Resource, object: &Value, live: &Value) -> ApiResult<(
     if !given.is_empty() && given != meta::text(live, "resourceVersion") {
         return Err(ApiError::modified(resource.qualified(), meta::name(live)));
     }
-    let _ = resource;
     Ok(())
 }
 
@@ -425,10 +446,8 @@ fn made(
     let resource = ctx.resource;
     let (object, mut warnings) = match mechanism {
         Mechanism::Replace(incoming) => {
-            let mut object = incoming.object.clone();
-            change::place(resource, &mut object, &call.path.namespace)?;
-            change::expected_version(resource, &object, live)?;
-            (object, incoming.warnings.clone())
+            change::expected_version(resource, &incoming.object, live)?;
+            (incoming.object.clone(), incoming.warnings.clone())
         }
         Mechanism::ReplaceScale(scale) => (with_scale(resource, live, scale)?, Vec::new()),
         Mechanism::Patch(kind, bytes) if ctx.part == Part::Scale => {
@@ -440,7 +459,7 @@ fn made(
         Mechanism::Patch(kind, bytes) => patch_object(ctx, call, *kind, bytes, live, options)?,
         Mechanism::Apply(_) => return Err(ApiError::internal("an apply is no update")),
     };
-    warnings.extend(admit::finalizer_warnings(&object, Some(live)));
+    warnings.extend(metadata::finalizer_warnings(&object, Some(live)));
     Ok(Changed { outcome: change::update(ctx, object, live, false)?, warnings })
 }
 
@@ -467,8 +486,10 @@ fn patched(
 ) -> ApiResult<(Value, Vec<String>)> {
     let strict = options.field_validation != FieldValidation::Ignore;
     let prefix = if strict && kind != PatchType::Strategic { "error decoding patch: " } else { "" };
-    let document =
-        super::json::parse(bytes).map_err(|e| ApiError::bad_request(format!("{prefix}json: {e}")))?;
+    let document = super::json::parse(bytes).map_err(|e| {
+        let why = if e.is_eof() { "unexpected end of JSON input".into() } else { format!("json: {e}") };
+        ApiError::bad_request(format!("{prefix}{why}"))
+    })?;
     if kind != PatchType::Json && !document.value.is_object() {
         return Err(ApiError::bad_request(format!("{prefix}json: cannot unmarshal into Go value of type map[string]interface {{}}")));
     }
@@ -478,7 +499,7 @@ fn patched(
         _ => patch::strategic(group, object_kind, live, &document.value),
     };
     let object = result.map_err(|e| match e {
-        PatchError::BadRequest(why) => ApiError::bad_request(why),
+        PatchError::BadRequest(why) => ApiError::bad_request(format!("{prefix}{why}")),
         PatchError::Invalid(why) => {
             tracing::debug!(%why, "a patch was not applied");
             ApiError::unprocessable()
@@ -520,8 +541,7 @@ fn patch_object(
     Ok((object, incoming.warnings))
 }
 
-fn refuse_apply(call: &Call, error: ApplyError) -> ApiError {
-    let _ = call;
+fn refuse_apply(error: ApplyError) -> ApiError {
     match error {
         ApplyError::Conflict { message, conflicts } => {
             let causes = conflicts

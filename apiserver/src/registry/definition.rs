@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::kind::{Resource, ScalePaths, SchemaRef, api_version, stored_name};
 use super::storage_hash;
 use crate::schema::metadata::NameRule;
-use crate::schema::{FieldError, Structural};
+use crate::schema::{FieldError, Structural, names};
 use crate::table::Columns;
 
 /// Finalizer that holds a definition until its objects are gone.
@@ -80,39 +79,47 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
 fn validate_group(group: &str, errors: &mut Vec<FieldError>) {
     if group.is_empty() {
         errors.push(FieldError::required("spec.group", ""));
-    } else if !is_subdomain(group) {
-        errors.push(FieldError::invalid("spec.group", group, SUBDOMAIN));
+    } else if let wrong = names::dns1123_subdomain(group)
+        && !wrong.is_empty()
+    {
+        errors.push(FieldError::invalid("spec.group", group, wrong.join(",")));
     } else if !group.contains('.') {
         errors.push(FieldError::invalid("spec.group", group, "should be a domain with at least one dot"));
     }
 }
 
+fn label(field: String, value: &str, errors: &mut Vec<FieldError>) {
+    let wrong = names::dns1035_label(value);
+    if !wrong.is_empty() {
+        errors.push(FieldError::invalid(field, value, wrong.join(",")));
+    }
+}
+
 fn validate_names(definition: &Value, errors: &mut Vec<FieldError>) {
-    let names = definition.pointer("/spec/names").unwrap_or(&Value::Null);
+    let taken = definition.pointer("/spec/names").unwrap_or(&Value::Null);
     for key in ["plural", "singular", "kind", "listKind"] {
-        let value = names[key].as_str().unwrap_or_default();
+        let value = taken[key].as_str().unwrap_or_default();
         let field = format!("spec.names.{key}");
         if value.is_empty() {
             if key != "singular" {
                 errors.push(FieldError::required(field, ""));
             }
         } else if key.ends_with("ind") {
-            if !is_label(&value.to_lowercase(), true) {
-                let why = format!("may have mixed case, but should otherwise match: {LABEL1035}");
+            let wrong = names::dns1035_label(&value.to_lowercase());
+            if !wrong.is_empty() {
+                let why = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
                 errors.push(FieldError::invalid(field, value, why));
             }
-        } else if !is_label(value, true) {
-            errors.push(FieldError::invalid(field, value, LABEL1035));
+        } else {
+            label(field, value, errors);
         }
     }
     for key in ["shortNames", "categories"] {
-        for (i, value) in strings(names.get(key)).iter().enumerate() {
-            if !is_label(value, true) {
-                errors.push(FieldError::invalid(format!("spec.names.{key}[{i}]"), value.as_str(), LABEL1035));
-            }
+        for (i, value) in strings(taken.get(key)).iter().enumerate() {
+            label(format!("spec.names.{key}[{i}]"), value, errors);
         }
     }
-    let (kind, list) = (&names["kind"], &names["listKind"]);
+    let (kind, list) = (&taken["kind"], &taken["listKind"]);
     if kind == list && kind.as_str().is_some_and(|k| !k.is_empty()) {
         let why = "kind and listKind may not be the same";
         errors.push(FieldError::invalid("spec.names.listKind", list.clone(), why));
@@ -129,9 +136,7 @@ fn validate_versions(definition: &Value, errors: &mut Vec<FieldError>) {
     for (i, version) in versions.iter().enumerate() {
         let at = format!("spec.versions[{i}]");
         let name = version["name"].as_str().unwrap_or_default();
-        if !is_label(name, true) {
-            errors.push(FieldError::invalid(format!("{at}.name"), name, LABEL1035));
-        }
+        label(format!("{at}.name"), name, errors);
         if !seen.insert(name) {
             let why = "must contain unique version names";
             errors.push(FieldError::invalid("spec.versions", versions.to_vec(), why));
@@ -368,9 +373,8 @@ fn resource(definition: &Value, version: &Value) -> Option<Resource> {
     let kind = name("kind");
     let selectable = version.get("selectableFields").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let deprecation = flag(version, "deprecated").then(|| {
-        version["deprecationWarning"]
-            .as_str()
-            .map_or_else(|| format!("{group}/{version_name} {kind} is deprecated"), ToString::to_string)
+        let own = version["deprecationWarning"].as_str().map(ToString::to_string);
+        own.unwrap_or_else(|| deprecation(definition, &group, &version_name, &kind))
     });
     Some(Resource {
         storage_hash: storage_hash(&group, &storage, &kind),
@@ -406,6 +410,17 @@ fn resource(definition: &Value, version: &Value) -> Option<Resource> {
     })
 }
 
+/// What is said of a deprecated version, with the version to use instead if there is one.
+fn deprecation(definition: &Value, group: &str, version: &str, kind: &str) -> String {
+    let good = |v: &&Value| flag(v, "served") && !flag(v, "deprecated");
+    let mut better: Vec<&str> = versions(definition).iter().filter(good).filter_map(|v| v["name"].as_str()).collect();
+    better.sort_by(|a, b| super::discovery::newer_first(a, b));
+    match better.first() {
+        Some(better) => format!("{group}/{version} {kind} is deprecated; use {group}/{better} {kind}"),
+        None => format!("{group}/{version} {kind} is deprecated"),
+    }
+}
+
 fn scale(value: &Value) -> Option<ScalePaths> {
     Some(ScalePaths {
         spec_replicas: simple_path(value["specReplicasPath"].as_str()?)?,
@@ -423,25 +438,6 @@ fn simple_path(path: &str) -> Option<Vec<String>> {
 fn leaf_type<'a>(schema: &'a Value, path: &str) -> Option<&'a str> {
     let leaf = simple_path(path)?.iter().try_fold(schema, |node, key| node.get("properties")?.get(key))?;
     leaf["type"].as_str().filter(|t| matches!(*t, "string" | "boolean" | "integer"))
-}
-
-const LABEL1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-
-fn is_label(text: &str, alphabetic_first: bool) -> bool {
-    let mut chars = text.chars();
-    let first = chars.next().is_some_and(|c| c.is_ascii_lowercase() || (!alphabetic_first && c.is_ascii_digit()));
-    first
-        && text.len() <= 63
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !text.ends_with('-')
-}
-
-fn is_subdomain(text: &str) -> bool {
-    static RULE: std::sync::LazyLock<Regex> = std::sync::LazyLock::new(|| {
-        Regex::new(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$").expect("a constant")
-    });
-    text.len() <= 253 && RULE.is_match(text)
 }
 
 #[cfg(test)]

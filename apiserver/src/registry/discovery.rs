@@ -63,10 +63,7 @@ pub fn aggregated(registry: &Registry, core: bool, api_version: &str) -> Value {
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let mut metadata = json!({"creationTimestamp": null});
-            if !group.is_empty() {
-                metadata["name"] = group.into();
-            }
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -127,7 +124,12 @@ fn resource_rows(resource: &Resource) -> Vec<Value> {
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
-    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Kubernetes leaves out what is the same as the group and version around it, but for custom resources.
+    let kind = |group: &str, version: &str, kind: &str| {
+        let own = !resource.is_custom() && group == resource.group && version == resource.version;
+        let (group, version) = if own { ("", "") } else { (group, version) };
+        json!({"group": group, "version": version, "kind": kind})
+    };
     let mut row = json!({
         "resource": resource.plural,
         "responseKind": kind(&resource.group, &resource.version, &resource.kind),
@@ -153,7 +155,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
 }
 
 /// Kubernetes' order of versions: GA before beta before alpha, newer first, others last by name.
-fn newer_first(a: &str, b: &str) -> Ordering {
+pub(super) fn newer_first(a: &str, b: &str) -> Ordering {
     match (rank(a), rank(b)) {
         (Some(a), Some(b)) => b.cmp(&a),
         (Some(_), None) => Ordering::Less,

@@ -29,7 +29,10 @@ impl FieldSelector {
         for part in parts.into_iter().filter(|p| !p.is_empty()) {
             let (field, negated, rest) = split_term(part)
                 .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
-            terms.push(FieldTerm { field: field.to_string(), value: unescape(rest)?, negated });
+            let value = unescape(rest)?;
+            if !(field.is_empty() && value.is_empty()) {
+                terms.push(FieldTerm { field: field.to_string(), value, negated });
+            }
         }
         Ok(Self { terms })
     }

@@ -1,11 +1,9 @@
 //! Label selectors, equality- and set-based: `app=x,tier in (a,b),!old,n>3`.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::SelectorError;
+use crate::schema::names;
 
 /// All of these must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -258,36 +256,8 @@ impl Parser {
     }
 }
 
-const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
-
 fn check_key(key: &str) -> Result<(), SelectorError> {
-    static NAME: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new("^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$").expect("a constant"));
-    static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$").expect("a constant")
-    });
-    let (prefix, name) = match key.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, key),
-    };
-    let mut problems = Vec::new();
-    if let Some(prefix) = prefix
-        && (prefix.is_empty() || prefix.len() > 253 || !PREFIX.is_match(prefix))
-    {
-        problems.push(if prefix.is_empty() {
-            "prefix part must be non-empty".to_string()
-        } else {
-            "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_string()
-        });
-    }
-    if name.is_empty() {
-        problems.push("name part must be non-empty".into());
-    } else if name.len() > 63 {
-        problems.push("name part must be no more than 63 bytes".into());
-    }
-    if !NAME.is_match(name) {
-        problems.push(format!("name part {NAME_RULE} (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"));
-    }
+    let problems = names::qualified_name(key);
     if problems.is_empty() {
         return Ok(());
     }
@@ -295,15 +265,7 @@ fn check_key(key: &str) -> Result<(), SelectorError> {
 }
 
 fn check_value(key: &str, index: usize, value: &str) -> Result<(), SelectorError> {
-    static VALUE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new("^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$").expect("a constant"));
-    let mut problems = Vec::new();
-    if value.len() > 63 {
-        problems.push("must be no more than 63 bytes".to_string());
-    }
-    if !VALUE.is_match(value) {
-        problems.push(format!("a valid label must be an empty string or {} (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')", NAME_RULE.trim_start_matches("must ")));
-    }
+    let problems = names::label_value(value);
     if problems.is_empty() {
         return Ok(());
     }
