@@ -1,7 +1,7 @@
 //! A worker by itself, for trials without the whole executable.
 
 use clap::Parser;
-use rbee_worker::{Args, Secrets, physical_cores, run};
+use rbee_worker::{Args, Secrets, physical_cores, prepare, run};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
@@ -10,10 +10,21 @@ struct Cli {
     args: Args,
 }
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
+fn main() -> std::process::ExitCode {
+    let mut args = Cli::parse().args;
+    prepare(&mut args);
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: Args) -> std::process::ExitCode {
     let secrets = Secrets::from_env(|name| std::env::var(name).ok());
-    let config = match Cli::parse().args.resolve(secrets, physical_cores()) {
+    let config = match args.resolve(secrets, physical_cores()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("error: {error}");

@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub device: u32,
 
-    /// Threads that compute [default: one per physical core]
+    /// Threads that compute [default: one per physical core, for a small model one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }

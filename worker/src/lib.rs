@@ -21,4 +21,4 @@ pub mod tokenizer;
 pub use args::{Args, ConfigError, Secrets};
 pub use config::{Config, HiveLink, PORT_TRIES, Secret};
 pub use run::{RunError, run};
-pub use threads::physical_cores;
+pub use threads::{physical_cores, prepare};

@@ -1,8 +1,8 @@
 //! A model file: opened, checked, and turned into an engine, a tokenizer and a chat template.
 
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::engine::candle::{self, CandleEngine, Options, Progress};
+use crate::engine::{Chunk, Engine};
 use crate::template::{ChatTemplate, TemplateError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use rbee_model::format::{self, UnsupportedFormat};
@@ -37,6 +37,8 @@ pub enum ModelErrorKind {
     Tokenizer(TokenizerError),
     #[error("{0}")]
     Engine(candle::LoadError),
+    #[error("the GGUF file is damaged: {0}")]
+    Damaged(String),
 }
 
 impl ModelErrorKind {
@@ -44,7 +46,8 @@ impl ModelErrorKind {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Open(_) => ErrorCode::ModelNotFound,
-            Self::Gguf(_) => ErrorCode::InvalidModelFile,
+            Self::Gguf(_) | Self::Damaged(_) => ErrorCode::InvalidModelFile,
+            Self::Engine(candle::LoadError::NotFinite(_)) => ErrorCode::InvalidModelFile,
             Self::Unsupported(_) | Self::Tokenizer(_) | Self::Engine(_) => ErrorCode::UnsupportedFormat,
         }
     }
@@ -64,6 +67,19 @@ pub struct Model {
 /// Opens, checks and loads the model of a configuration. Blocks.
 pub fn load(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<(Box<dyn Engine>, Model), ModelError> {
     load_file(&config.model, config, progress).map_err(|kind| ModelError { path: config.model.clone(), kind })
+}
+
+/// One step, so that the first request does not pay for what is made at first use; a model that gives no numbers is refused.
+fn warm_up(engine: &mut dyn Engine) -> Result<(), ModelErrorKind> {
+    let tokens = [0; 2];
+    let count = tokens.len().min(engine.context_length());
+    let chunk = Chunk { slot: 0, position: 0, tokens: &tokens[..count], logits: true };
+    let rows = engine.step(&[chunk]).map_err(|e| ModelErrorKind::Damaged(e.to_string()))?;
+    engine.reset(0);
+    if rows.iter().flatten().any(|logit| logit.is_finite()) {
+        return Ok(());
+    }
+    Err(ModelErrorKind::Damaged("its weights give no finite number".into()))
 }
 
 fn load_file(
@@ -99,7 +115,8 @@ fn load_file(
         let tokenizer = tokenizer.join().unwrap_or(Err(TokenizerError::Missing("tokenizer.ggml.tokens")));
         (engine, tokenizer.map_err(ModelErrorKind::Tokenizer))
     });
-    let (engine, tokenizer) = (engine?, tokenizer?);
+    let (mut engine, tokenizer) = (engine?, tokenizer?);
+    warm_up(&mut engine)?;
     let template = header.str("tokenizer.chat_template").map(ChatTemplate::new);
     let model = Model {
         tokenizer: Arc::new(tokenizer),

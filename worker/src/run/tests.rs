@@ -97,3 +97,22 @@ async fn an_end_while_loading_is_a_good_end() {
     shutdown.cancel();
     run(config(&path), shutdown).await.unwrap();
 }
+
+#[tokio::test]
+async fn weights_that_give_no_numbers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.gguf");
+    let header = crate::testing::tinybee_header();
+    for name in ["output_norm.weight", "token_embd.weight"] {
+        let mut bytes = tinybee_bytes().to_vec();
+        let tensor = header.tensor(name).unwrap();
+        let start = (header.data_offset() + tensor.offset) as usize;
+        bytes[start..start + tensor.bytes as usize].fill(0xFF);
+        std::fs::write(&path, bytes).unwrap();
+        let running = run(config(&path), CancellationToken::new());
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await.expect(name);
+        let RunError::Model(error) = ended.unwrap_err() else { panic!("{name}") };
+        assert_eq!(error.kind.code(), ErrorCode::InvalidModelFile);
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+}

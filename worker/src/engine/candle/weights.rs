@@ -22,6 +22,8 @@ pub enum LoadError {
     Unsupported { key: String, value: String, why: &'static str },
     #[error("GGUF tensor {name:?} cannot be read: {message}")]
     Read { name: String, message: String },
+    #[error("GGUF tensor {0:?} is damaged: it holds numbers that are not finite")]
+    NotFinite(String),
     #[error("cannot start threads: {0}")]
     Threads(String),
 }
@@ -188,6 +190,9 @@ impl Reader<'_> {
             .map_err(|e| LoadError::Read { name: name.to_owned(), message: e.to_string() })?;
         if values.len() != expected {
             return Err(LoadError::Elements { name: name.to_owned(), found: values.len() as u64, expected });
+        }
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(LoadError::NotFinite(name.to_owned()));
         }
         Ok(values)
     }
