@@ -167,8 +167,6 @@ pub fn apply(live: Option<&Value>, config: &Value, ctx: &Context<'_>) -> Result<
             if let Some(owned) = managed.0.get_mut(&applier) {
                 owned.time = Some(ctx.now.into());
             }
-            // Taking away the last field of a map leaves null; it is absent then.
-            ctx.schema.prune_nulls(&mut new);
             ctx.schema.default(&mut new);
             new
         }

@@ -129,9 +129,9 @@ pub(super) fn apply(
     let before = managed.0.get(applier).cloned();
     let time = before.as_ref().and_then(|owned| owned.time.clone());
     managed.0.insert(applier.clone(), Owned { set, api_version: api_version.into(), time });
-    let new = match &before {
+    let mut new = match &before {
         Some(last) if !last.set.is_empty() => prune(rules.schema, &merged, managed, &last.set),
-        _ => merged,
+        _ => merged.clone(),
     };
     let changes = changes(rules, live, &new)?;
     if let Err(conflicts) = resolve(managed, &changes, Some(applier), force) {
@@ -139,7 +139,11 @@ pub(super) fn apply(
     }
     managed.take(applier, &NEVER_OWNED);
     managed.0.retain(|_, owned| !owned.set.is_empty());
-    Ok(if same_value(live, &new) { Applied::Same } else { Applied::Changed(new) })
+    if same_value(live, &new) {
+        return Ok(Applied::Same);
+    }
+    drop_emptied(&mut new, &merged);
+    Ok(Applied::Changed(new))
 }
 
 /// Removes what the applier owned before and no longer sets, unless another manager owns it.
@@ -154,6 +158,21 @@ fn prune(schema: TypeRef<'_>, merged: &Value, managed: &Managed, last: &Set) -> 
     let pruned = without(&merged_set.difference(&kept));
     let pruned_set = named(&field_set(&pruned, schema));
     without(&merged_set.difference(&pruned_set).intersection(&last))
+}
+
+/// Taking away the last field of a map or list leaves null, which stands for nothing: it goes.
+fn drop_emptied(new: &mut Value, merged: &Value) {
+    match (new, merged) {
+        (Value::Object(new), Value::Object(merged)) => new.retain(|key, value| {
+            let before = merged.get(key).unwrap_or(&Value::Null);
+            drop_emptied(value, before);
+            !value.is_null() || before.is_null()
+        }),
+        (Value::Array(new), Value::Array(merged)) if !merged.iter().any(Value::is_null) => {
+            new.retain(|item| !item.is_null());
+        }
+        _ => {}
+    }
 }
 
 /// The error for conflicts, in Kubernetes' words.

@@ -110,9 +110,8 @@ impl Place<'_> {
                 items.remove(at);
             }
             Value::Object(map) => {
-                if map.remove(&self.key).is_none() {
-                    return Err(format!("Unable to remove nonexistent key: {}: {MISSING}", self.key));
-                }
+                let gone = map.remove(&self.key).map(|_| ());
+                return gone.ok_or_else(|| format!("Unable to remove nonexistent key: {}: {MISSING}", self.key));
             }
             _ => {}
         }

@@ -19,6 +19,7 @@ mod lists;
 pub mod metadata;
 pub mod names;
 mod numbers;
+mod object_meta;
 mod pattern;
 mod prune;
 pub mod structural;
