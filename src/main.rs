@@ -16,18 +16,24 @@ use cli::{Cli, Command};
 use home::Home;
 
 fn main() -> ExitCode {
+    // What rbee writes is its owner's, also what a library writes for it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Before anything speaks TLS: with no provider installed, or with two to choose from, rustls panics.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("error: another crypto provider is installed already");
         return ExitCode::FAILURE;
     }
-    let (home, cli) = match typed() {
+    let (home, mut cli) = match typed() {
         Ok(typed) => typed,
         Err(error) => {
             eprintln!("error: {error:#}");
             return ExitCode::from(2);
         }
     };
+    // While there is one thread: the number of those that compute is part of the environment.
+    if let Command::Worker(args) = &mut cli.command {
+        rbee_worker::prepare(args);
+    }
     logging::start(&cli.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -73,8 +73,23 @@ pub fn reference(schema: &Value) -> Option<&str> {
     direct.as_str()?.strip_prefix(PREFIX)
 }
 
+/// A time that is not set is written as null by Kubernetes, and so it is read.
+fn nullable_times(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("format").is_some_and(|f| f == "date-time") {
+                map.insert("nullable".into(), true.into());
+            }
+            map.values_mut().for_each(nullable_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(nullable_times),
+        _ => {}
+    }
+}
+
 fn compile(name: &str) -> Structural {
-    let schema = definition(name).map_or_else(|| json!({"type": "object"}), |d| inline(d, &mut vec![name]));
+    let mut schema = definition(name).map_or_else(|| json!({"type": "object"}), |d| inline(d, &mut vec![name]));
+    nullable_times(&mut schema);
     Structural::trusted(&schema).unwrap_or_else(|e| panic!("{name}: {}", super::join_messages(&e)))
 }
 
