@@ -129,10 +129,10 @@ pub fn validate(args: &ModelArgs) -> Result<Choice, Error> {
     let reference: ModelRef = text
         .parse()
         .map_err(|e: rbee_model::reference::ReferenceError| Error::usage(format!("--model: {text:?}: {}", e)))?;
-    if let ModelRef::Builtin(name) = &reference {
-        if builtin::get(name).is_none() {
-            return Err(Error::failed(format!("--model {text}: {}", builtin::unknown(name))));
-        }
+    if let ModelRef::Builtin(name) = &reference
+        && builtin::get(name).is_none()
+    {
+        return Err(Error::failed(format!("--model {text}: {}", builtin::unknown(name))));
     }
     Ok(Choice::Reference(reference))
 }

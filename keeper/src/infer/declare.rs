@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     args::{Choice, ModelArgs},
-    progress::{Wish, least_busy},
+    progress::{Wish, least_busy, refusal},
 };
 use crate::{error::Error, verbs::apply::MANAGER};
 
@@ -21,6 +21,8 @@ use crate::{error::Error, verbs::apply::MANAGER};
 pub struct Source {
     pub model: String,
     pub worker: String,
+    /// Why the Model could not be had before this.
+    pub refused: Option<String>,
 }
 
 /// What was found or declared.
@@ -46,7 +48,7 @@ pub async fn answerer(
     if let Choice::Worker(name) = choice {
         let found = workers.get_opt(name).await?;
         let worker = found.ok_or_else(|| not_found("worker", name, namespace))?;
-        return Ok(Answerer::Coming(Source { model: worker.spec.model_ref.name, worker: name.clone() }));
+        return Ok(Answerer::Coming(Source { model: worker.spec.model_ref.name, worker: name.clone(), refused: None }));
     }
     let assignments: Api<Assignment> = Api::namespaced(client.clone(), namespace);
     let replicas = assignments.list(&ListParams::default()).await?.items;
@@ -54,24 +56,25 @@ pub async fn answerer(
         return Ok(Answerer::Ready(Box::new(replica.clone())));
     }
     let models: Api<Model> = Api::namespaced(client.clone(), namespace);
-    let model = match choice {
+    let (model, refused) = match choice {
         Choice::Model(name) => {
-            models.get_opt(name).await?.ok_or_else(|| not_found("model", name, namespace))?;
-            name.clone()
+            let found = models.get_opt(name).await?.ok_or_else(|| not_found("model", name, namespace))?;
+            (name.clone(), refusal(&found))
         }
         Choice::Reference(reference) => {
             let name = reference.object_name();
+            let before = models.get_opt(&name).await?;
             apply(&models, &name, &model_object(&name, &reference.to_string())).await?;
-            name
+            (name, before.as_ref().and_then(refusal))
         }
-        Choice::Worker(_) => String::new(),
+        Choice::Worker(_) => (String::new(), None),
     };
     if let Some(worker) = coming(&workers, &model, args, wish).await? {
-        return Ok(Answerer::Coming(Source { model, worker }));
+        return Ok(Answerer::Coming(Source { model, worker, refused }));
     }
     let name = worker_name(&model, args, wish);
     apply(&workers, &name, &worker_object(&name, &model, args, wish)).await?;
-    Ok(Answerer::Coming(Source { model, worker: name }))
+    Ok(Answerer::Coming(Source { model, worker: name, refused }))
 }
 
 fn not_found(kind: &str, name: &str, namespace: &str) -> Error {

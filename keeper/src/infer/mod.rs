@@ -115,7 +115,7 @@ pub(crate) async fn locate(
         }
         Answerer::Coming(source) => {
             context.err.note(&format!("model {}: looking it up", source.model));
-            let mut progress = Progress::default();
+            let mut progress = Progress::overlooking(source.refused.clone());
             let watching = watch::ready_replica(client, namespace, &source, &wish, &mut progress, context);
             match tokio::time::timeout(args.timeout, watching).await {
                 Ok(replica) => replica?,

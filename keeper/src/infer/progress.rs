@@ -41,9 +41,16 @@ pub struct Progress {
     restarts: BTreeMap<String, i32>,
     /// What it waits on, for the message of a timeout.
     pub waiting_on: String,
+    /// A refusal of the Model from before: hives get some time to look again.
+    pub overlook: Option<String>,
 }
 
 impl Progress {
+    /// Begins with a refusal from before, if there is one.
+    pub fn overlooking(refusal: Option<String>) -> Self {
+        Self { overlook: refusal, ..Self::default() }
+    }
+
     /// Looks at the world: new phases, and the next step.
     pub fn look(&mut self, world: &World, wish: &Wish) -> (Vec<String>, Step) {
         let mut lines = Vec::new();
@@ -83,9 +90,11 @@ impl Progress {
                 self.say(lines, format!("model {name}: {} found{facts}", object.spec.uri));
                 Ok(true)
             }
-            Some(c) if c.status == ConditionStatus::False && c.reason != reason::PENDING => {
-                Err(format!("model {}: {} ({})", object.spec.uri, c.message, c.reason))
+            Some(c) if self.overlook.as_ref() == Some(&c.message) => {
+                self.wait(lines, format!("model {name}: {}; the hives look again", c.message));
+                Ok(false)
             }
+            Some(c) if is_refusal(c) => Err(format!("model {}: {} ({})", object.spec.uri, c.message, c.reason)),
             Some(c) if !c.message.is_empty() => {
                 self.wait(lines, format!("model {name}: {}", c.message));
                 Ok(false)
@@ -109,13 +118,17 @@ impl Progress {
         }
         let status = object.status.clone().unwrap_or_default();
         let scheduled = condition::find(&status.conditions, worker::SCHEDULED);
-        if let Some(c) = scheduled.filter(|c| is_current(c, object.metadata.generation)) {
-            if c.status == ConditionStatus::False && world.assignments.is_empty() {
-                if is_final(&c.reason) {
-                    return Step::GiveUp(format!("worker {name}: {} ({})", c.message, c.reason));
-                }
-                self.wait(lines, format!("worker {name}: waiting for a place: {}", c.message));
+        let no_place = scheduled.filter(|c| {
+            is_current(c, object.metadata.generation)
+                && c.status == ConditionStatus::False
+                && world.assignments.is_empty()
+        });
+        match no_place {
+            Some(c) if is_final(&c.reason) => {
+                return Step::GiveUp(format!("worker {name}: {} ({})", c.message, c.reason));
             }
+            Some(c) => self.wait(lines, format!("worker {name}: waiting for a place: {}", c.message)),
+            None => {}
         }
         self.replicas(world, wish, lines)
     }
@@ -129,10 +142,8 @@ impl Progress {
             let failure = status.last_failure.map(|f| format!("worker {name}: {} ({})", f.message, f.reason));
             let restarts = status.restarts.unwrap_or(0);
             let at_first = *self.restarts.entry(key.clone()).or_insert(restarts);
-            if restarts > at_first {
-                if let Some(failure) = &failure {
-                    self.say(lines, failure.clone());
-                }
+            if let Some(failure) = failure.as_ref().filter(|_| restarts > at_first) {
+                self.say(lines, failure.clone());
             }
             let state = status.state.unwrap_or_default();
             if state == AssignmentState::Failed || restarts - at_first >= CRASHES {
@@ -172,6 +183,16 @@ impl Progress {
 fn percent(download: &rbee_crds::hive::Download) -> Option<i64> {
     let total = download.bytes_total.filter(|t| *t > 0)?;
     Some(download.bytes_completed.saturating_mul(10) / total * 10)
+}
+
+fn is_refusal(condition: &Condition) -> bool {
+    condition.status == ConditionStatus::False && condition.reason != reason::PENDING
+}
+
+/// Why the Model cannot be had, if that was said.
+pub fn refusal(model: &Model) -> Option<String> {
+    let status = model.status.as_ref()?;
+    condition::find(&status.conditions, model::RESOLVED).filter(|c| is_refusal(c)).map(|c| c.message.clone())
 }
 
 fn is_current(condition: &Condition, generation: Option<i64>) -> bool {
@@ -286,6 +307,15 @@ mod tests {
                 other => assert!(!step && other == Step::Wait, "{reason}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_refusal_from_before_is_overlooked_for_a_while() {
+        let world = World { model: Some(model(told("Resolved", "False", "ModelNotFound", "gone"))), ..world(vec![]) };
+        let mut progress = Progress::overlooking(refusal(world.model.as_ref().unwrap()));
+        assert_eq!(progress.look(&world, &Wish::default()).1, Step::Wait);
+        progress.overlook = None;
+        assert!(matches!(progress.look(&world, &Wish::default()).1, Step::GiveUp(_)));
     }
 
     #[test]

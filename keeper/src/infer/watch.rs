@@ -1,5 +1,7 @@
 //! Watching Model, Worker and Assignments until a replica answers or will not.
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream::BoxStream};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -20,7 +22,12 @@ enum Change {
     AssignmentGone(String),
     /// A list follows that holds all there are.
     AssignmentsAnew,
+    /// Only time has passed.
+    Nothing,
 }
+
+/// Hives look at the files of Models every ten seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A Ready replica of the source; phases go to stderr as they happen. `progress` says afterwards what it waited on.
 ///
@@ -40,8 +47,18 @@ pub async fn ready_replica(
         replicas(client, namespace, &source.worker),
     ]);
     let mut world = World::default();
-    while let Some(change) = changes.next().await {
-        match change {
+    let patience = tokio::time::sleep(PATIENCE);
+    tokio::pin!(patience);
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = &mut patience, if progress.overlook.is_some() => {
+                progress.overlook = None;
+                Some(Change::Nothing)
+            }
+        };
+        match change.ok_or_else(|| Error::failed("the watch on the API server ended"))? {
+            Change::Nothing => {}
             Change::Model(model) => world.model = model,
             Change::Worker(worker) => world.worker = worker,
             Change::Assignment(replica) => {
@@ -60,7 +77,6 @@ pub async fn ready_replica(
             Step::GiveUp(problem) => return Err(Error::failed(problem)),
         }
     }
-    Err(Error::failed("the watch on the API server ended"))
 }
 
 fn one<K>(

@@ -61,11 +61,11 @@ pub async fn run(args: &LabelArgs, context: &Context) -> Result<Exit, Error> {
         let mut labels = Map::new();
         for (key, value) in &changes {
             let now = one.object["metadata"]["labels"][key].as_str();
-            if let (Some(now), Some(wanted), false) = (now, value, args.overwrite) {
-                if now != wanted {
-                    let title = one.title();
-                    return Err(Error::failed(format!("{title} has {key}={now}; --overwrite changes it")));
-                }
+            if let (Some(now), Some(wanted), false) = (now, value, args.overwrite)
+                && now != wanted
+            {
+                let title = one.title();
+                return Err(Error::failed(format!("{title} has {key}={now}; --overwrite changes it")));
             }
             labels.insert(key.clone(), value.clone().map_or(Value::Null, Value::String));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::{SignedDuration, Timestamp};
-use rand::RngCore;
+use rand::Rng;
 use rbee_crds::names::SYSTEM_NAMESPACE;
 use rbee_wire::token::Token;
 use serde_json::{Value, json};
@@ -68,11 +68,8 @@ pub async fn run(args: &TokenArgs, context: &Context) -> Result<Exit, Error> {
         ))
     })?;
     let hash = spki_hash(ca).map_err(|e| Error::failed(e.to_string()))?;
-    let (mut id, mut secret) = ([0; 5], [0; 32]);
-    let mut random = rand::rng();
-    random.fill_bytes(&mut id);
-    random.fill_bytes(&mut secret);
-    let token = Token::mint(hash, &hex::encode(id), secret).map_err(|e| Error::failed(e.to_string()))?;
+    let id: [u8; 5] = rand::rng().random();
+    let token = Token::mint(hash, &hex::encode(id), rand::rng().random()).map_err(|e| Error::failed(e.to_string()))?;
     let expiration = match SignedDuration::try_from(args.ttl) {
         Ok(ttl) if !ttl.is_zero() => Some((Timestamp::now() + ttl).to_string()),
         _ => None,
