@@ -1,25 +1,27 @@
 //! Puts the hive together and takes it apart in the right order.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use kube::{Api, runtime::watcher};
 use rbee_crds::{Assignment, Hive, Model, hive::HiveBackend};
 use tokio::{
+    net::UnixListener,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     adopt::{
         socket,
-        state_file::{self, Found},
+        state_file::{self, Found, Saved},
     },
     config::Config,
     device, http, join,
     paths::{self, DataDir},
+    plan::FileState,
     puller::Puller,
     report::{
         self,
@@ -46,53 +48,27 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// # Errors
 /// The data folder is another hive's or cannot be used; the queen refuses this hive.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Config {
-        name,
-        data_dir,
-        models_dir,
-        labels,
-        client,
-        listener,
-        worker,
-        environment,
-        stop_workers,
-        first_worker_port,
-        timing,
-    } = config;
     // The first caller wins; in one process with other parts it was somebody else, with the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let data = DataDir::open(&data_dir)?;
-    let models_dir = models_dir.unwrap_or_else(|| data.models());
-    paths::private_dir(&models_dir)?;
-    let address = url_of(listener.local_addr().context("the hive's listener has no address")?);
-    let saved = state_file::read(&data.state()).or_else(|e| match e {
-        state_file::StateError::Damaged { .. } => {
-            tracing::error!("{e}; workers of the earlier hive are ended when they say hello");
-            Ok(state_file::Saved::default())
-        }
-        other => Err(other),
-    })?;
-    let socket_path = data.socket(saved.socket.as_deref())?;
-    let socket = socket::bind(&socket_path).with_context(|| format!("cannot bind {}", socket_path.display()))?;
+    let Ground { data, models_dir, saved, socket, socket_path } = Ground::open(&config)?;
+    let Config { name, client, listener, timing, stop_workers, .. } = config;
     let access = match join::access(client, &name, &data, &shutdown).await {
         Err(_) if shutdown.is_cancelled() => return Ok(()),
         other => other?,
     };
     let cluster = Cluster::new(access.client.clone(), &name);
+    let address = url_of(listener.local_addr().context("the hive's listener has no address")?);
 
-    let inventories: Arc<[_]> = device::all().into();
-    let (backends_in, backends) = watch::channel(device::read(&inventories));
-    let (assignments_in, assignments) = watch::channel(Mirror::<Assignment>::default());
-    let (models_in, models) = watch::channel(Mirror::<Model>::default());
-    let (own_in, own) = watch::channel(Mirror::<Hive>::default());
-    let (files_in, files) = watch::channel(Arc::new(BTreeMap::new()));
-    let (cache_in, cache) = watch::channel(CacheReport::default());
-    let (views_in, views) = watch::channel(Arc::new(Vec::new()));
-    let (notices_in, notices) = mpsc::channel(NOTICES);
-
+    let mut lives = Lives::default();
+    let watches = lives.watch_api(&access.client, &name);
+    let backends = lives.watch_machine(data.logs(), timing.inventory);
+    let (files, cache) = lives.look_after_models(models_dir, &watches, timing.model_check);
+    if let Some(renewal) = access.renewal {
+        lives.inner.spawn(renewal.run(lives.working.clone()));
+    }
     let settings = machine::Settings {
-        command: worker,
-        environment: launch::environment(&environment),
+        command: config.worker,
+        environment: launch::environment(&config.environment),
         logs: data.logs(),
         state: data.state(),
         socket: socket_path.clone(),
@@ -102,78 +78,145 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let effects = Arc::new(Machine::new(settings, cluster.clone()).context("cannot make an HTTP client")?);
     let world = state_file::restore(saved, Tick::ZERO, look);
     tracing::info!(hive = name, address, adopted = state_file::adopted(&world).len(), "hive started");
+    let (views_in, views) = watch::channel(Arc::new(Vec::new()));
+    let (notices_in, notices) = mpsc::channel(NOTICES);
     let ports = supervise::Ports {
-        assignments: assignments.clone(),
+        assignments: watches.assignments.clone(),
         files,
         backends: backends.clone(),
         views: views_in,
         notices: notices_in,
     };
-    let (supervisor, handle) = Supervisor::new(effects, world, timing, first_worker_port, Some(socket_path), ports);
+    let (supervisor, handle) =
+        Supervisor::new(effects, world, timing, config.first_worker_port, Some(socket_path), ports);
 
-    // Two lives: inputs and the outer face end first, what is said about the end of the workers last.
-    let (working, talking) = (CancellationToken::new(), CancellationToken::new());
-    // Dropped with this future, they end with it.
-    let (mut workers, mut talkers) = (JoinSet::new(), JoinSet::new());
-    let client = access.client;
-    let mine = watcher::Config::default().fields(&format!("spec.hiveName={name}"));
-    let myself = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    workers.spawn(mirror(Api::all(client.clone()), mine, assignments_in, talking.clone()));
-    workers.spawn(mirror(Api::all(client.clone()), watcher::Config::default(), models_in, working.clone()));
-    workers.spawn(mirror(Api::all(client.clone()), myself, own_in, working.clone()));
-    if let Some(renewal) = access.renewal {
-        workers.spawn(renewal.run(working.clone()));
-    }
-    workers.spawn(read_devices(inventories, backends_in, timing.inventory, working.clone()));
-    workers.spawn(keep_logs(data.logs(), working.clone()));
-    let puller = Puller {
-        folder: models_dir,
-        models,
-        assignments: assignments.clone(),
-        files: files_in,
-        report: cache_in,
-        interval: timing.model_check,
-    };
-    workers.spawn(puller.run(working.clone()));
-    workers.spawn(socket::serve(socket, handle.clone(), working.clone()));
+    lives.inner.spawn(socket::serve(socket, handle.clone(), lives.working.clone()));
     let api = http::Api {
         hive: name.clone(),
-        guard: http::auth::Guard::new(client, &name, &address),
+        guard: http::auth::Guard::new(access.client, &name, &address),
         supervisor: handle,
         views: views.clone(),
         backends: backends.clone(),
         spawner: http::Spawner { hive: name.clone(), callers: access.callers, views: views.clone() },
     };
-    workers.spawn(http::serve(listener, http::router(api), working.clone()));
+    lives.inner.spawn(http::serve(listener, http::router(api), lives.working.clone()));
     let hive = HiveReporter {
         cluster: cluster.clone(),
-        labels,
+        labels: config.labels,
         address,
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         backends,
         cache,
-        own,
+        own: watches.own,
         interval: timing.report,
     };
-    workers.spawn(hive.run(working.clone()));
-    talkers.spawn(report::lease::run(cluster.clone(), timing.heartbeat, talking.clone()));
-    talkers.spawn(report::events::run(cluster.clone(), notices, talking.clone()));
-    let reporter = report::assignments::Reporter { cluster, views, assignments, interval: timing.report };
-    talkers.spawn(reporter.run(talking.clone()));
+    lives.inner.spawn(hive.run(lives.working.clone()));
+    let reporter = report::assignments::Reporter {
+        cluster: cluster.clone(),
+        views,
+        assignments: watches.assignments,
+        interval: timing.report,
+    };
+    lives.outer.spawn(reporter.run(lives.talking.clone()));
+    lives.outer.spawn(report::events::run(cluster.clone(), notices, lives.talking.clone()));
+    lives.outer.spawn(report::lease::run(cluster, timing.heartbeat, lives.talking.clone()));
 
     supervisor.run(shutdown, stop_workers).await;
-
-    let begun = Instant::now();
-    talking.cancel();
-    if tokio::time::timeout(LAST_WORDS, ended(talkers)).await.is_err() {
-        tracing::info!("the API did not take the hive's last words");
-    }
-    working.cancel();
-    // Nothing of value is left to any of them.
-    let _ = tokio::time::timeout(LAST_WORDS, ended(workers)).await;
-    tracing::info!(hive = name, seconds = begun.elapsed().as_secs_f32(), "hive stopped");
+    lives.end().await;
+    tracing::info!(hive = name, "hive stopped");
     drop(data);
     Ok(())
+}
+
+/// What a hive stands on, all of it on this machine: there before anybody is asked anything.
+struct Ground {
+    data: DataDir,
+    models_dir: PathBuf,
+    saved: Saved,
+    socket: UnixListener,
+    socket_path: PathBuf,
+}
+
+impl Ground {
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        let data = DataDir::open(&config.data_dir)?;
+        let models_dir = config.models_dir.clone().unwrap_or_else(|| data.models());
+        paths::private_dir(&models_dir)?;
+        let saved = match state_file::read(&data.state()) {
+            Err(e @ state_file::StateError::Damaged { .. }) => {
+                tracing::error!("{e}; workers of the earlier hive are ended when they say hello");
+                Saved::default()
+            }
+            other => other?,
+        };
+        let socket_path = data.socket(saved.socket.as_deref())?;
+        let socket = socket::bind(&socket_path).with_context(|| format!("cannot bind {}", socket_path.display()))?;
+        Ok(Self { data, models_dir, saved, socket, socket_path })
+    }
+}
+
+/// The API as it is watched.
+struct Watches {
+    assignments: watch::Receiver<Mirror<Assignment>>,
+    models: watch::Receiver<Mirror<Model>>,
+    own: watch::Receiver<Mirror<Hive>>,
+}
+
+/// The tasks around the supervisor, in two lives: inputs and the face to the outside, and what tells the API of the
+/// workers' end, which lasts longer. Dropped with the hive's future, they end with it.
+#[derive(Default)]
+struct Lives {
+    inner: JoinSet<()>,
+    working: CancellationToken,
+    outer: JoinSet<()>,
+    talking: CancellationToken,
+}
+
+impl Lives {
+    fn watch_api(&mut self, client: &kube::Client, hive: &str) -> Watches {
+        let (assignments_in, assignments) = watch::channel(Mirror::default());
+        let (models_in, models) = watch::channel(Mirror::default());
+        let (own_in, own) = watch::channel(Mirror::default());
+        let every = watcher::Config::default;
+        let (mine, myself) =
+            (every().fields(&format!("spec.hiveName={hive}")), every().fields(&format!("metadata.name={hive}")));
+        self.inner.spawn(mirror(Api::all(client.clone()), mine, assignments_in, self.talking.clone()));
+        self.inner.spawn(mirror(Api::all(client.clone()), every(), models_in, self.working.clone()));
+        self.inner.spawn(mirror(Api::all(client.clone()), myself, own_in, self.working.clone()));
+        Watches { assignments, models, own }
+    }
+
+    fn watch_machine(&mut self, logs: PathBuf, interval: Duration) -> watch::Receiver<Vec<HiveBackend>> {
+        let inventories: Arc<[_]> = device::all().into();
+        let (sender, backends) = watch::channel(device::read(&inventories));
+        self.inner.spawn(read_devices(inventories, sender, interval, self.working.clone()));
+        self.inner.spawn(keep_logs(logs, self.working.clone()));
+        backends
+    }
+
+    fn look_after_models(
+        &mut self,
+        folder: PathBuf,
+        watches: &Watches,
+        interval: Duration,
+    ) -> (watch::Receiver<Arc<BTreeMap<String, FileState>>>, watch::Receiver<CacheReport>) {
+        let (files_in, files) = watch::channel(Arc::new(BTreeMap::new()));
+        let (report, cache) = watch::channel(CacheReport::default());
+        let (models, assignments) = (watches.models.clone(), watches.assignments.clone());
+        let puller = Puller { folder, models, assignments, files: files_in, report, interval };
+        self.inner.spawn(puller.run(self.working.clone()));
+        (files, cache)
+    }
+
+    async fn end(self) {
+        self.talking.cancel();
+        if tokio::time::timeout(LAST_WORDS, ended(self.outer)).await.is_err() {
+            tracing::info!("the API did not take the hive's last words");
+        }
+        self.working.cancel();
+        // Nothing of value is left to any of them.
+        let _ = tokio::time::timeout(LAST_WORDS, ended(self.inner)).await;
+    }
 }
 
 /// Waits for all of them; a panic of one is told.
@@ -223,7 +266,7 @@ async fn read_devices(
     }
 }
 
-async fn keep_logs(folder: std::path::PathBuf, shutdown: CancellationToken) {
+async fn keep_logs(folder: PathBuf, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -17,6 +17,8 @@ use rbee_wire::{ApiError, ErrorCode};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use crate::report::cluster::words;
+
 /// How long an answer of the API counts.
 const REMEMBERED: Duration = Duration::from_secs(120);
 /// How long one question may take.
@@ -72,8 +74,7 @@ impl Guard {
             Some(answer) => answer,
             None => {
                 let asked = tokio::time::timeout(LIMIT, self.ask(bearer, wish)).await;
-                let answer =
-                    asked.map_err(|_| unavailable("it timed out"))?.map_err(|e| unavailable(&e.to_string()))?;
+                let answer = asked.map_err(|_| unavailable("it timed out"))?.map_err(|e| unavailable(&words(&e)))?;
                 self.remember(key, answer);
                 answer
             }

@@ -17,7 +17,7 @@ use rbee_wire::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::{config::CallerClients, supervise::view::ReplicaView};
+use crate::{config::CallerClients, report::cluster::words, supervise::view::ReplicaView};
 
 /// How long the answer waits for the worker to be ready.
 const WAIT: Duration = Duration::from_secs(300);
@@ -169,7 +169,8 @@ fn backend(text: &str) -> Result<Backend, ApiError> {
 /// The API's refusal in this API's shape.
 fn refused(error: kube::Error) -> ApiError {
     let kube::Error::Api(status) = error else {
-        return ApiError::new(ErrorCode::Unavailable, format!("the API server cannot be reached: {error}"));
+        let why = words(&error);
+        return ApiError::new(ErrorCode::Unavailable, format!("the API server cannot be reached: {why}"));
     };
     let code = match status.code {
         401 => ErrorCode::InvalidApiKey,

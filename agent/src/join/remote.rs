@@ -16,7 +16,7 @@ use super::{
     ca::{self, CaError},
     identity::{self, Identity},
 };
-use crate::paths::DataDir;
+use crate::{paths::DataDir, report::cluster::words};
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -145,7 +145,7 @@ async fn trade(url: &str, token: &Token, hive: &str) -> Result<Identity, JoinErr
 
 /// Asks for the CA over a connection that nothing is known of yet, and sends nothing over it that is worth keeping.
 async fn fetch_ca(url: &str, token: &Token) -> Result<Vec<Vec<u8>>, JoinError> {
-    let unreachable = |e: reqwest::Error| JoinError::Unreachable { url: url.to_owned(), message: reason(&e) };
+    let unreachable = |e: reqwest::Error| JoinError::Unreachable { url: url.to_owned(), message: innermost(&e) };
     let client = reqwest::Client::builder()
         .danger_accept_invalid_certs(true)
         .redirect(reqwest::redirect::Policy::none())
@@ -160,7 +160,7 @@ async fn fetch_ca(url: &str, token: &Token) -> Result<Vec<Vec<u8>>, JoinError> {
 }
 
 /// The innermost cause says what is wrong.
-fn reason(error: &dyn std::error::Error) -> String {
+fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -242,7 +242,7 @@ fn failed(url: &str, hive: &str, error: kube::Error) -> JoinError {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
             JoinError::Refused { url: url.to_owned(), hive: hive.to_owned(), message: status.message.clone() }
         }
-        _ => JoinError::Unreachable { url: url.to_owned(), message: reason(&error) },
+        _ => JoinError::Unreachable { url: url.to_owned(), message: words(&error) },
     }
 }
 

@@ -6,6 +6,8 @@
 pub mod preflight;
 mod record;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 pub(crate) mod tests;
 pub mod world;
 

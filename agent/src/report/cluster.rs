@@ -56,10 +56,22 @@ impl fmt::Debug for WorkerKey {
 /// A request that did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Api(#[from] kube::Error),
     #[error("the API did not answer within {} s", LIMIT.as_secs())]
     Timeout,
+}
+
+/// The server's message without the rest of its Status; else what went wrong on the way, to the innermost cause.
+pub fn words(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 impl ClusterError {

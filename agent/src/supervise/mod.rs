@@ -31,7 +31,7 @@ use crate::{
     sync::Mirror,
 };
 use effects::{Effects, StartOrder, StopOrder};
-use observe::{Notice, Observation, observe};
+use observe::{Moment, Notice, Observation, observe};
 use state::{ProcessId, Tick, Uid};
 use view::ReplicaView;
 
@@ -258,8 +258,8 @@ impl<E: Effects> Supervisor<E> {
                 Observation::SaysReady { uid, url: callback.url }
             }
         };
-        let (now, at) = (self.effects.now(), self.effects.wall());
-        for notice in observe(&mut self.world, seen, now, at, &self.timing) {
+        let moment = Moment { now: self.effects.now(), at: self.effects.wall(), timing: &self.timing };
+        for notice in observe(&mut self.world, seen, moment) {
             self.notice(notice);
         }
     }

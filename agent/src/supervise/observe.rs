@@ -81,8 +81,18 @@ pub struct Notice {
     pub message: String,
 }
 
+/// When something is observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    pub now: Tick,
+    /// The time of day.
+    pub at: Timestamp,
+    pub timing: &'a Timing,
+}
+
 /// Takes one observation into the table.
-pub fn observe(world: &mut World, seen: Observation, now: Tick, at: Timestamp, timing: &Timing) -> Vec<Notice> {
+pub fn observe(world: &mut World, seen: Observation, moment: Moment<'_>) -> Vec<Notice> {
+    let Moment { now, timing, .. } = moment;
     match seen {
         Observation::Spawned { uid, incarnation, process } => {
             if let Some(replica) = world.replica_mut(&uid, incarnation)
@@ -95,9 +105,7 @@ pub fn observe(world: &mut World, seen: Observation, now: Tick, at: Timestamp, t
             }
             vec![]
         }
-        Observation::NotSpawned { uid, incarnation, why } => {
-            not_spawned(world, &uid, incarnation, why, now, at, timing)
-        }
+        Observation::NotSpawned { uid, incarnation, why } => not_spawned(world, &uid, incarnation, why, moment),
         Observation::Located { uid, url } => {
             located(world, &uid, url, now);
             vec![]
@@ -109,8 +117,8 @@ pub fn observe(world: &mut World, seen: Observation, now: Tick, at: Timestamp, t
             }
             vec![]
         }
-        Observation::Probed { uid, process, answer } => probed(world, &uid, process, answer, now, timing),
-        Observation::Ended { uid, process, ended } => gone(world, &uid, process, ended, now, at, timing),
+        Observation::Probed { uid, process, answer } => probed(world, &uid, process, answer, moment),
+        Observation::Ended { uid, process, ended } => gone(world, &uid, process, ended, moment),
         Observation::NotReleased { uid } => {
             if let Some(replica) = world.replicas.get_mut(&uid) {
                 replica.release_after = now + timing.backoff_first;
@@ -120,15 +128,8 @@ pub fn observe(world: &mut World, seen: Observation, now: Tick, at: Timestamp, t
     }
 }
 
-fn not_spawned(
-    world: &mut World,
-    uid: &str,
-    incarnation: i64,
-    why: NotStarted,
-    now: Tick,
-    at: Timestamp,
-    timing: &Timing,
-) -> Vec<Notice> {
+fn not_spawned(world: &mut World, uid: &str, incarnation: i64, why: NotStarted, moment: Moment<'_>) -> Vec<Notice> {
+    let Moment { now, at, timing } = moment;
     let Some(replica) = world.replica_mut(uid, incarnation).filter(|r| matches!(r.phase, Phase::Spawning { .. }))
     else {
         return vec![];
@@ -144,7 +145,7 @@ fn not_spawned(
         }
         NotStarted::Failed(message) => {
             let reason = reason::WORKER_START_FAILED.to_owned();
-            fail(replica, Failure { reason, message, exit_code: None, time: Some(Time(at)) }, None, now, timing)
+            fail(replica, Failure { reason, message, exit_code: None, time: Some(Time(at)) }, None, moment)
         }
     }
 }
@@ -172,9 +173,9 @@ fn probed(
     uid: &str,
     process: ProcessId,
     answer: Result<Health, Silence>,
-    now: Tick,
-    timing: &Timing,
+    moment: Moment<'_>,
 ) -> Vec<Notice> {
+    let Moment { now, timing, .. } = moment;
     let Some(replica) = world.replicas.get_mut(uid) else { return vec![] };
     let key = replica.key.clone();
     let Phase::Running(running) = &mut replica.phase else { return vec![] };
@@ -226,15 +227,8 @@ fn probed(
     vec![Notice { key, warning: false, reason: reason::WORKER_ADOPTED.into(), message }]
 }
 
-fn gone(
-    world: &mut World,
-    uid: &str,
-    process: ProcessId,
-    ended: Ended,
-    now: Tick,
-    at: Timestamp,
-    timing: &Timing,
-) -> Vec<Notice> {
+fn gone(world: &mut World, uid: &str, process: ProcessId, ended: Ended, moment: Moment<'_>) -> Vec<Notice> {
+    let Moment { now, at, timing } = moment;
     let Some(replica) = world.replicas.get_mut(uid).filter(|r| r.process() == Some(process)) else { return vec![] };
     match std::mem::replace(&mut replica.phase, Phase::Idle) {
         Phase::Running(running) => {
@@ -259,21 +253,15 @@ fn gone(
                 }];
             }
             let failure = failure::crashed(&ended, process.pid, healthy.is_some(), Time(at));
-            fail(replica, failure, healthy, now, timing)
+            fail(replica, failure, healthy, moment)
         }
-        Phase::Ending(ending) => after_ending(replica, ending, &ended, now, at, timing),
+        Phase::Ending(ending) => after_ending(replica, ending, &ended, moment),
         Phase::Idle | Phase::Spawning { .. } => vec![],
     }
 }
 
-fn after_ending(
-    replica: &mut Replica,
-    ending: Ending,
-    ended: &Ended,
-    now: Tick,
-    at: Timestamp,
-    timing: &Timing,
-) -> Vec<Notice> {
+fn after_ending(replica: &mut Replica, ending: Ending, ended: &Ended, moment: Moment<'_>) -> Vec<Notice> {
+    let Moment { now, at, timing } = moment;
     match ending.cause {
         Cause::Broken { reason, message } => {
             replica.restarts = replica.restarts.saturating_add(1);
@@ -281,7 +269,7 @@ fn after_ending(
                 failure::with_tail(format!("{message}; process {} was killed", ending.process.pid), &ended.log_tail);
             let failure =
                 Failure { reason: reason.into(), message, exit_code: ended.exit.code(), time: Some(Time(at)) };
-            fail(replica, failure, None, now, timing)
+            fail(replica, failure, None, moment)
         }
         Cause::Unwanted | Cause::Replaced | Cause::HiveStops => {
             replica.not_before = now;
@@ -299,7 +287,8 @@ fn after_ending(
 }
 
 /// Notes a failure and sets the time of the next try.
-fn fail(replica: &mut Replica, failure: Failure, healthy: Option<Tick>, now: Tick, timing: &Timing) -> Vec<Notice> {
+fn fail(replica: &mut Replica, failure: Failure, healthy: Option<Tick>, moment: Moment<'_>) -> Vec<Notice> {
+    let Moment { now, timing, .. } = moment;
     replica.failures = backoff::count(replica.failures, healthy, timing);
     let wait = backoff::delay(replica.failures, timing);
     replica.not_before = now + wait;

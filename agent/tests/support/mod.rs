@@ -94,6 +94,8 @@ impl Embedded {
 
 impl Server {
     pub async fn start() -> Self {
+        // Shown when a test fails; the first test of the process sets it up for all.
+        let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let Some(path) = std::env::var_os("RBEE_TEST_KUBECONFIG") else {
             let embedded = Embedded::start().await;

@@ -1,6 +1,6 @@
 //! A worker without an engine: the process side of the contract between a hive and its workers.
 
-use std::{collections::BTreeMap, io::Write, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -24,6 +24,7 @@ struct Worker {
 
 /// Plays until it is told to end; the process ends with it.
 pub fn play() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(live());
     std::process::exit(0);
@@ -36,7 +37,7 @@ async fn live() {
     let header = std::fs::read(&flags["model"]).unwrap();
     assert_eq!(&header[..4], b"GGUF");
     let (listener, url) = bind(flags["port"].parse().unwrap()).await;
-    writeln!(std::io::stderr(), "listening on {url}").unwrap();
+    eprintln!("listening on {url}");
     let (key, nonce) = (std::env::var("RBEE_API_KEY").unwrap(), std::env::var("RBEE_NONCE").unwrap());
     let end = CancellationToken::new();
     let worker = Arc::new(Worker { slots: flags["slots"].parse().unwrap(), key, end: end.clone() });
