@@ -31,7 +31,7 @@ pub trait Engine: Send {
     fn memory_bytes(&self) -> u64;
 
     /// Computes one step for several sequences. The result has one row of logits per chunk that wants them, in the chunks' order.
-    /// A row does not depend on the other chunks of the step.
+    /// A row does not depend on the other chunks of the step, but for the rounding of matrices of floats.
     fn step(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>, EngineError>;
 
     /// Empties a slot.

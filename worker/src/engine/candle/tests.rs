@@ -1,7 +1,12 @@
 //! The engine on the built-in model, against the reference and against itself.
 
+use super::weights::ggml;
 use super::*;
 use crate::testing::{Case, reference, tinybee_bytes, tinybee_header};
+use candle_core::quantized::QTensor;
+use rbee_model::format::DTYPES;
+use rbee_model::gguf::{DType, Header};
+use rbee_model::testing::LlamaSpec;
 
 fn engine(weights: WeightMode, slots: usize) -> CandleEngine {
     let options = Options { slots, context_length: 256, weights, threads: 1 };
@@ -126,4 +131,62 @@ fn loading_tells_its_progress_to_the_end() {
     assert_eq!(told.iter().map(|p| p.layers_loaded).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert!(told.iter().all(|p| p.layers_total == 4 && p.bytes <= p.bytes_total));
     assert_eq!(told[4].bytes, told[4].bytes_total);
+}
+
+/// A model with random weights whose matrices are stored in this data type.
+fn random_model(dtype: DType) -> (Header, Vec<u8>) {
+    let spec = LlamaSpec { width: 256, feed_forward: 512, ..LlamaSpec::default() };
+    let plain = spec.file().bytes();
+    let header = Header::from_bytes(&plain).unwrap();
+    let mut file = spec.file();
+    for tensor in header.tensors() {
+        let start = (header.data_offset() + tensor.offset) as usize;
+        let data = &plain[start..start + tensor.bytes as usize];
+        file = file.without_tensor(&tensor.name);
+        let (stored, data) = if tensor.dims.len() == 1 {
+            (DType::F32, data.to_vec())
+        } else {
+            let values: Vec<f32> = data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let matrix = Tensor::from_vec(values, (tensor.dims[1] as usize, tensor.dims[0] as usize), &Device::Cpu);
+            let quantized = QTensor::quantize(&matrix.unwrap(), ggml(dtype).unwrap()).unwrap();
+            (dtype, quantized.data().unwrap().to_vec())
+        };
+        file = file.tensor(&tensor.name, stored, &tensor.dims, data);
+    }
+    let bytes = file.bytes();
+    (Header::from_bytes(&bytes).unwrap(), bytes)
+}
+
+/// The largest difference between two rows.
+fn apart(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_supported_data_type_is_computed_and_does_not_depend_on_the_batch() {
+    for &dtype in DTYPES {
+        let (header, bytes) = random_model(dtype);
+        let load = |weights| {
+            let options = Options { slots: 2, context_length: 64, weights, threads: 1 };
+            CandleEngine::load(&header, &bytes, options, &mut |_| {}).unwrap()
+        };
+        let (mut stored, mut exact) = (load(WeightMode::AsStored), load(WeightMode::F32));
+        let prompt: Vec<u32> = (0..40).map(|i| i * 37 % 256).collect();
+        let rows = feed(&mut stored, 0, &prompt, &[9], 32);
+        let reference = feed(&mut exact, 0, &prompt, &[], 32).remove(0);
+        let spread = reference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let worst = apart(&rows[0], &reference);
+        assert!(spread > 0.1 && worst < 0.05 * spread, "{dtype}: off by {worst} of {spread}");
+        // Matrices of floats are summed in another order in a batch; quantized ones are exactly the same.
+        let tolerance = if matches!(dtype, DType::F32 | DType::F16 | DType::BF16) { 1e-5 * spread } else { 0.0 };
+        stored.reset(0);
+        let pieces = apart(&feed(&mut stored, 0, &prompt, &[], 7)[0], &rows[0]);
+        assert!(pieces <= tolerance, "{dtype}: {pieces} apart in other pieces");
+        feed(&mut stored, 1, &prompt, &[], 32);
+        let chunk = |slot, tokens| Chunk { slot, position: 40, tokens, logits: true };
+        let both = stored.step(&[chunk(0, &[9]), chunk(1, &[9, 8, 7])]).unwrap();
+        let batch = apart(&both[0], &rows[1]);
+        assert!(batch <= tolerance, "{dtype}: {batch} apart in a batch");
+    }
 }

@@ -198,7 +198,8 @@ impl Reader<'_> {
     }
 }
 
-fn ggml(dtype: DType) -> Option<GgmlDType> {
+/// Candle's name of a data type.
+pub(super) fn ggml(dtype: DType) -> Option<GgmlDType> {
     Some(match dtype {
         DType::F32 => GgmlDType::F32,
         DType::F16 => GgmlDType::F16,
