@@ -1,6 +1,6 @@
 //! The queen against an API server: from a Worker to its replicas and back, a restart in between.
 //!
-//! `RBEE_TEST_KUBECONFIG` names the server, for example one of `tests/cluster/up`. Without it these tests are skipped, loudly.
+//! The server is rbee's own, in memory; `RBEE_TEST_KUBECONFIG` names another one, for example of `tests/cluster/up`.
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
@@ -19,6 +19,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rbee_apiserver::{ApiServer, Identity};
 use rbee_controller::{Config, run};
 use rbee_crds::{Assignment, ConditionStatus, Hive, Model, Worker, condition, names};
 use serde_json::{Value, json};
@@ -26,15 +27,23 @@ use tokio_util::sync::CancellationToken;
 
 const NAMESPACE: &str = "default";
 
-async fn client() -> Option<Client> {
-    let Some(path) = std::env::var_os("RBEE_TEST_KUBECONFIG") else {
-        eprintln!("SKIPPED: RBEE_TEST_KUBECONFIG names no API server");
-        return None;
+/// An API server, and a client of it that may do everything.
+async fn server() -> (Client, Option<ApiServer>) {
+    if let Some(path) = std::env::var_os("RBEE_TEST_KUBECONFIG") {
+        let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
+        let options = KubeConfigOptions::default();
+        let config = KubeConfig::from_custom_kubeconfig(kubeconfig, &options).await.expect("a context");
+        return (Client::try_from(config).expect("a client"), None);
+    }
+    let config = rbee_apiserver::Config {
+        data_dir: None,
+        crds: rbee_crds::all(),
+        names: Default::default(),
+        version: "0.1.0".into(),
     };
-    let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
-    let config =
-        KubeConfig::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a context");
-    Some(Client::try_from(config).expect("a client"))
+    let server = ApiServer::open(config).await.expect("a server in memory");
+    let client = Client::new(server.router_for(Identity::system("test")), NAMESPACE);
+    (client, Some(server))
 }
 
 /// Asks until the answer is there; fails after 30 s with the last one.
@@ -170,11 +179,13 @@ fn uids(assignments: &[Assignment]) -> Vec<Option<String>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_a_worker_to_its_replicas_and_back_with_a_restart_in_between() {
-    let Some(client) = client().await else { return };
     let _turn = TURN.lock().await;
+    let (client, server) = server().await;
     // She may come before the kinds, and waits for them.
     let first = queen(&client);
-    install(&client).await;
+    if server.is_none() {
+        install(&client).await;
+    }
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
     until("the system namespace", || async { namespaces.get(names::SYSTEM_NAMESPACE).await.map(drop) }).await;
     let bees = [tokio::spawn(hive(client.clone(), "hive-a")), tokio::spawn(hive(client.clone(), "hive-b"))];
@@ -249,9 +260,11 @@ async fn no_assignments(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_hive_is_replaced_and_a_second_queen_takes_over() {
-    let Some(client) = client().await else { return };
     let _turn = TURN.lock().await;
-    install(&client).await;
+    let (client, server) = server().await;
+    if server.is_none() {
+        install(&client).await;
+    }
     let config = |identity: &str| {
         let mut config = Config::new(client.clone(), identity, "0.1.0");
         config.periods.hive_lost_after = Duration::from_secs(2);

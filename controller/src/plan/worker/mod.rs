@@ -17,7 +17,7 @@ use kube::Resource;
 use rbee_crds::{Assignment, AssignmentSpec, Model, Worker, WorkerSpec, WorkerStatus, names, reason};
 
 pub use replicas::{Replica, Replicas};
-pub use template::{Template, Waiting};
+pub use template::{Template, Waiting, choose};
 
 use super::{
     Note, Target,
@@ -104,7 +104,7 @@ pub fn plan(observed: &Observed, now: Timestamp, seed: u64) -> Plan {
     if let idle::Idle::Over(retire) = idle {
         return Plan { retire: Some(retire), ..Plan::default() };
     }
-    let template = if ends { Err(Waiting::Deleted) } else { template::choose(worker, observed.model.as_deref()) };
+    let template = if ends { Err(Waiting::Deleted) } else { choose(worker, observed.model.as_deref()) };
     let wanted = if ends { 0 } else { usize::try_from(worker.spec.wanted_replicas()).unwrap_or(0) };
     let replicas = replicas::classify(observed, template.as_ref().ok(), now);
     let moves = rollout::first(&replicas, wanted, &worker.spec, template.is_ok());
