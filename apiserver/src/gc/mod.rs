@@ -55,7 +55,7 @@ pub async fn run(server: Arc<Server>, stop: CancellationToken) {
                 collector.follow();
             }
             Some((resource, event)) = collector.feeds.next() => collector.take(&resource, event),
-            () = tokio::time::sleep(AGAIN), if pending => {}
+            () = tokio::time::sleep(AGAIN), if pending => collector.drain().await,
         }
     }
 }
@@ -134,6 +134,10 @@ impl Collector {
             }
         }
         self.enqueue(later);
+    }
+
+    /// Empties what is on its way out. Not at once: creates that were under way when it was deleted have arrived by then.
+    async fn drain(&mut self) {
         for key in self.drains.clone() {
             match lifecycle::drain(&self.server, &self.registry, &key).await {
                 Ok(true) => {

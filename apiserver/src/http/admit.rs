@@ -123,9 +123,10 @@ fn check_type(
         return Err(unrecognized(&format!("Object 'Kind' is missing in '{body}'")));
     }
     if api_version != expected {
-        return Err(ApiError::bad_request(format!(
+        let why = format!(
             "the API version in the data ({api_version}) does not match the expected API version ({expected})"
-        )));
+        );
+        return Err(ApiError::bad_request(why));
     }
     Ok(())
 }
@@ -234,7 +235,8 @@ pub fn validate(resource: &Resource, object: &Value, live: Option<&Value>, statu
         errors.extend(update);
     }
     errors.extend(scale_problems(resource, object));
-    if let Some(schema) = &resource.schema {
+    // Types of built-in kinds were checked when they were decoded.
+    if let Some(schema) = resource.schema.as_ref().filter(|_| resource.is_custom()) {
         errors = match live {
             Some(live) if status => schema.validate_status_after(errors, object, live),
             live => schema.validate_after(errors, object, live),

@@ -106,7 +106,8 @@ pub fn place(resource: &Resource, object: &mut Value, namespace: &str) -> ApiRes
 /// An object that a client wants created, ready to be stored. `tracked`: its managed fields were written already.
 pub fn create(ctx: &Context<'_>, mut object: Value, tracked: bool) -> ApiResult<Value> {
     if !tracked {
-        ctx.apply(|apply| apply::track_update(None, &mut object, apply));
+        let blank = ctx.resource.builtin.map(rules::blank);
+        ctx.apply(|apply| apply::track_update(blank.as_ref(), &mut object, apply));
     }
     let resource = ctx.resource;
     if resource.is_custom() && resource.status && let Some(map) = object.as_object_mut() {

@@ -245,6 +245,7 @@ pub fn error(error: &ApiError, accepted: &Accepted) -> Response {
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    warn(&mut response, &error.warnings);
     response
 }
 

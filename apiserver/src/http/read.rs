@@ -17,11 +17,12 @@ use super::past;
 use super::path;
 use super::query::{ListOptions, Match, Version};
 use super::request::Call;
+use super::rules;
 use super::scale;
 use super::status::{ApiError, ApiResult};
 use super::views;
 use crate::db::{Cursor, ListQuery, Object, ReadError};
-use crate::registry::Resource;
+use crate::registry::{Builtin, Resource};
 use crate::registry::selector::FieldSelector;
 
 /// How long a read waits for a version from the future.
@@ -31,11 +32,20 @@ const B64: base64::engine::GeneralPurpose = base64::engine::general_purpose::URL
 
 /// A stored object in the form of the request's version.
 pub fn present<'a>(resource: &Resource, object: &'a Object) -> Item<'a> {
+    let event = matches!(resource.builtin, Some(Builtin::Event | Builtin::EventsV1));
     let current = object.value()["apiVersion"] == resource.api_version();
-    if current && !resource.reread {
+    if current && !resource.reread && !event {
         return Item::Ready(object.value(), object.json());
     }
-    Item::Made(in_version(resource, object.value()))
+    Item::Made(dressed(resource, in_version(resource, object.value())))
+}
+
+/// With the fields that an answer never leaves out.
+pub fn dressed(resource: &Resource, mut value: Value) -> Value {
+    if let Some(builtin) = resource.builtin {
+        rules::dress(builtin, &mut value);
+    }
+    value
 }
 
 /// A stored value in the form of the request's version, defaulted.

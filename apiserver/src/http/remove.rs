@@ -44,7 +44,7 @@ pub async fn delete(server: &Server, call: &Call, body: Body) -> ApiResult<Respo
     let now = server.now().as_second();
     match removed {
         Removed::Gone(object) if resource.builtin == Some(Builtin::ServiceAccount) => {
-            encode::object(StatusCode::OK, resource, &Item::Made(object), &call.accepted, call.include, now)
+            encode::object(StatusCode::OK, resource, &Item::Made(read::dressed(resource, object)), &call.accepted, call.include, now)
         }
         Removed::Gone(object) => {
             let status = success(resource.qualified(), &call.path.name, meta::uid(&object));
@@ -52,7 +52,7 @@ pub async fn delete(server: &Server, call: &Call, body: Body) -> ApiResult<Respo
         }
         Removed::Going(object) => {
             let code = if options.orphan_false { StatusCode::ACCEPTED } else { StatusCode::OK };
-            encode::object(code, resource, &Item::Made(object), &call.accepted, call.include, now)
+            encode::object(code, resource, &Item::Made(read::dressed(resource, object)), &call.accepted, call.include, now)
         }
     }
 }

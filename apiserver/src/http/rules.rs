@@ -40,11 +40,8 @@ pub fn set_defaults(builtin: Builtin, object: &mut Value) {
             }
             merge_string_data(object);
         }
-        Builtin::Event => fill_event(object, "involvedObject", "source", "firstTimestamp", "lastTimestamp", "reportingComponent"),
-        Builtin::EventsV1 => {
-            let (source, first, last) = ("deprecatedSource", "deprecatedFirstTimestamp", "deprecatedLastTimestamp");
-            fill_event(object, "regarding", source, first, last, "reportingController");
-        }
+        Builtin::Event => bare_event(object, &EVENT),
+        Builtin::EventsV1 => bare_event(object, &EVENTS_V1),
         Builtin::Lease => {
             let spec = entry(object, "spec");
             for key in ["acquireTime", "renewTime"] {
@@ -76,19 +73,67 @@ fn merge_string_data(object: &mut Value) {
     }
 }
 
-fn fill_event(object: &mut Value, about: &str, source: &str, first: &str, last: &str, controller: &str) {
-    entry(object, about);
-    entry(object, source);
-    for (key, micro) in [("eventTime", true), (first, false), (last, false)] {
-        normalise_time(object, key, micro);
-        if object.get(key).is_none() {
-            object[key] = Value::Null;
+/// Fields of an Event that every answer has, set or not.
+struct EventFields {
+    /// Empty objects.
+    objects: [&'static str; 2],
+    /// Nulls; the first has microseconds.
+    times: [&'static str; 3],
+    /// Empty texts.
+    texts: [&'static str; 2],
+}
+
+const EVENT: EventFields = EventFields {
+    objects: ["involvedObject", "source"],
+    times: ["eventTime", "firstTimestamp", "lastTimestamp"],
+    texts: ["reportingComponent", "reportingInstance"],
+};
+
+const EVENTS_V1: EventFields = EventFields {
+    objects: ["regarding", "deprecatedSource"],
+    times: ["eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"],
+    texts: ["reportingController", "reportingInstance"],
+};
+
+/// The stored form of an Event: nothing that is not set.
+fn bare_event(object: &mut Value, fields: &EventFields) {
+    for (i, key) in fields.times.iter().enumerate() {
+        normalise_time(object, key, i == 0);
+    }
+    let Some(map) = object.as_object_mut() else { return };
+    for key in fields.objects.iter().chain(&fields.times).chain(&fields.texts) {
+        let unset = map.get(*key).is_some_and(|v| v.is_null() || *v == "" || *v == json!({}));
+        if unset {
+            map.remove(*key);
         }
     }
-    for key in [controller, "reportingInstance"] {
-        if object[key].is_null() {
-            object[key] = "".into();
-        }
+}
+
+/// What an answer shows beside what is stored: fields that are never left out.
+pub fn dress(builtin: Builtin, object: &mut Value) {
+    let fields = match builtin {
+        Builtin::Event => &EVENT,
+        Builtin::EventsV1 => &EVENTS_V1,
+        _ => return,
+    };
+    let Some(map) = object.as_object_mut() else { return };
+    for key in fields.objects {
+        map.entry(key).or_insert_with(|| json!({}));
+    }
+    for key in fields.times {
+        map.entry(key).or_insert(Value::Null);
+    }
+    for key in fields.texts {
+        map.entry(key).or_insert_with(|| "".into());
+    }
+}
+
+/// A built-in object before anything is set: its structs are there already, so that nobody owns them as such.
+pub fn blank(builtin: Builtin) -> Value {
+    match builtin {
+        Builtin::Lease => json!({"metadata": {}, "spec": {}}),
+        Builtin::Namespace => json!({"metadata": {}, "spec": {}, "status": {}}),
+        _ => json!({"metadata": {}}),
     }
 }
 
@@ -349,6 +394,9 @@ mod tests {
         let mut event = json!({"metadata": {"namespace": "x"}, "involvedObject": {"namespace": "other"}});
         set_defaults(Builtin::Event, &mut event);
         assert_eq!(validate(Builtin::Event, &event, None)[0].field, "involvedObject.namespace");
-        assert_eq!(event["firstTimestamp"], Value::Null);
+        dress(Builtin::Event, &mut event);
+        assert_eq!((&event["firstTimestamp"], &event["reportingComponent"]), (&Value::Null, &json!("")));
+        set_defaults(Builtin::Event, &mut event);
+        assert!(event.get("firstTimestamp").is_none());
     }
 }

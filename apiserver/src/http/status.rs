@@ -22,6 +22,8 @@ pub struct ApiError {
     pub plain: bool,
     /// `metadata.continue`: where an expired list may go on, inconsistently.
     pub cont: Option<String>,
+    /// Texts for Warning headers.
+    pub warnings: Vec<String>,
 }
 
 /// Result of a step of a request.
@@ -57,7 +59,7 @@ fn details(of: Qualified<'_>, name: &str) -> Map<String, Value> {
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after: None, plain: false, cont: None }
+        Self { code, reason, message: message.into(), details: None, retry_after: None, plain: false, cont: None, warnings: Vec::new() }
     }
 
     fn with_details(mut self, details: Map<String, Value>) -> Self {
@@ -219,6 +221,12 @@ impl ApiError {
         map.insert("causes".into(), json!([cause]));
         map.insert("retryAfterSeconds".into(), json!(1));
         Self { retry_after: Some(1), ..Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).with_details(map) }
+    }
+
+    /// The same with warnings beside it.
+    pub fn warning(mut self, warnings: &[String]) -> Self {
+        self.warnings.extend_from_slice(warnings);
+        self
     }
 
     /// The same without the advice to come again.

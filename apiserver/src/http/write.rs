@@ -46,7 +46,8 @@ pub async fn create(server: &Server, call: &Call, body: Body) -> ApiResult<Respo
     let options = WriteOptions::parse(&call.query, "CreateOptions", false)?;
     let incoming = admit::decode(&call.resource, &bytes, syntax, options.field_validation)?;
     let manager = call.manager(&options.field_manager);
-    let done = create_object(server, call, incoming, &options, &manager).await?;
+    let warnings = incoming.warnings.clone();
+    let done = create_object(server, call, incoming, &options, &manager).await.map_err(|e| e.warning(&warnings))?;
     answer(server, call, StatusCode::CREATED, &done)
 }
 
@@ -177,10 +178,7 @@ fn settle_definition(server: &Server, resource: &Resource, object: &mut Value) {
 }
 
 fn owned(resource: &Resource, object: &Object) -> Value {
-    match read::present(resource, object) {
-        Item::Ready(value, _) => value.clone(),
-        Item::Made(value) => value,
-    }
+    read::in_version(resource, object.value())
 }
 
 /// The answer for a write that the database refused.
@@ -216,8 +214,10 @@ pub async fn update(server: &Server, call: &Call, body: Body) -> ApiResult<Respo
         Mechanism::ReplaceScale(decode_scale(&bytes, syntax)?)
     } else {
         let mut incoming = admit::decode(&call.resource, &bytes, syntax, options.field_validation)?;
-        change::place(&call.resource, &mut incoming.object, &call.path.namespace)?;
-        change::check_name(&incoming.object, &call.path.name, call.namespace())?;
+        let warnings = incoming.warnings.clone();
+        change::place(&call.resource, &mut incoming.object, &call.path.namespace)
+            .and_then(|()| change::check_name(&incoming.object, &call.path.name, call.namespace()))
+            .map_err(|e| e.warning(&warnings))?;
         Mechanism::Replace(incoming)
     };
     let done = carry_out(server, call, part, &mechanism, &options).await?;
@@ -460,7 +460,10 @@ fn made(
         Mechanism::Apply(_) => return Err(ApiError::internal("an apply is no update")),
     };
     warnings.extend(metadata::finalizer_warnings(&object, Some(live)));
-    Ok(Changed { outcome: change::update(ctx, object, live, false)?, warnings })
+    match change::update(ctx, object, live, false) {
+        Ok(outcome) => Ok(Changed { outcome, warnings }),
+        Err(e) => Err(e.warning(&warnings)),
+    }
 }
 
 fn with_scale(resource: &Resource, live: &Value, scale: &Value) -> ApiResult<Value> {
@@ -575,7 +578,7 @@ fn answer_part(server: &Server, call: &Call, part: Part, done: &Done) -> ApiResu
 }
 
 fn answer(server: &Server, call: &Call, code: StatusCode, done: &Done) -> ApiResult<Response> {
-    let item = Item::Made(done.object.clone());
+    let item = Item::Made(read::dressed(&call.resource, done.object.clone()));
     let now = server.now().as_second();
     let mut response = encode::object(code, &call.resource, &item, &call.accepted, call.include, now)?;
     encode::warn(&mut response, &done.warnings);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::kind::{Resource, ScalePaths, SchemaRef, api_version, stored_name};
 use super::storage_hash;
 use crate::schema::metadata::NameRule;
-use crate::schema::{FieldError, Structural, names};
+use crate::schema::{BadValue, ErrorKind, FieldError, Structural, names};
 use crate::table::Columns;
 
 /// Finalizer that holds a definition until its objects are gone.
@@ -136,41 +136,82 @@ fn validate_versions(definition: &Value, errors: &mut Vec<FieldError>) {
     for (i, version) in versions.iter().enumerate() {
         let at = format!("spec.versions[{i}]");
         let name = version["name"].as_str().unwrap_or_default();
+        if i == 0 {
+            label("spec.version".into(), name, errors);
+        }
         label(format!("{at}.name"), name, errors);
         if !seen.insert(name) {
-            let why = "must contain unique version names";
-            errors.push(FieldError::invalid("spec.versions", versions.to_vec(), why));
+            errors.push(shown("spec.versions", go_versions(versions), "must contain unique version names"));
         }
         match version.pointer("/schema/openAPIV3Schema") {
             None | Some(Value::Null) => {
-                errors.push(FieldError::required(format!("{at}.schema.openAPIV3Schema"), "schemas are required"));
+                errors.push(FieldError::required(format!("{at}.schema.openAPIV3Schema"), ""));
             }
+            Some(_) if i > 0 && shared(versions, "/schema") => {}
             Some(schema) => {
+                let at = if shared(versions, "/schema") { "spec.validation".into() } else { format!("{at}.schema") };
                 if let Err(problems) = Structural::compile(schema) {
-                    errors.extend(problems.into_iter().map(|e| e.under(&format!("{at}.schema.openAPIV3Schema"))));
+                    errors.extend(problems.into_iter().map(|e| e.under(&format!("{at}.openAPIV3Schema"))));
                 }
             }
         }
-        validate_extras(version, &at, errors);
+        for part in ["additionalPrinterColumns", "subresources", "selectableFields"] {
+            let shared = shared(versions, &format!("/{part}"));
+            if !shared || i == 0 {
+                validate_part(version, part, if shared { "spec" } else { &at }, errors);
+            }
+        }
     }
     match versions.iter().filter(|v| flag(v, "storage")).count() {
         1 => {}
         _ => {
             let why = "must have exactly one version marked as storage version";
-            errors.push(FieldError::invalid("spec.versions", json!(versions), why));
+            errors.push(shown("spec.versions", go_versions(versions), why));
         }
+    }
+    if !versions.iter().any(|v| flag(v, "storage")) {
+        errors.push(shown("status.storedVersions", "null".into(), "must have at least one stored version"));
     }
     if text(definition, "/spec/conversion/strategy") == "Webhook" {
         errors.push(FieldError::not_supported("spec.conversion.strategy", "Webhook", &["None"]));
     }
 }
 
-fn validate_extras(version: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    if let Some(columns) = version.get("additionalPrinterColumns").filter(|c| !c.is_null()) {
-        validate_columns(columns, &format!("{at}.additionalPrinterColumns"), errors);
+/// An error that shows a value as Go prints it.
+fn shown(field: &str, value: String, detail: &str) -> FieldError {
+    let (field, detail) = (field.to_string(), detail.to_string());
+    FieldError { field, kind: ErrorKind::Invalid, bad_value: BadValue::Text(value), detail }
+}
+
+/// The versions as Go writes its internal structs, without what they share.
+fn go_versions(versions: &[Value]) -> String {
+    let one = |v: &Value| {
+        let (name, warning) = (&v["name"], &v["deprecationWarning"]);
+        let (served, storage, deprecated) = (flag(v, "served"), flag(v, "storage"), flag(v, "deprecated"));
+        format!("{{\"Name\":{name},\"Served\":{served},\"Storage\":{storage},\"Deprecated\":{deprecated},\"DeprecationWarning\":{warning},\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}")
+    };
+    format!("[{}]", versions.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+/// All versions say the same: Kubernetes names the field as if it were the definition's.
+fn shared(versions: &[Value], pointer: &str) -> bool {
+    versions.iter().all(|v| v.pointer(pointer) == versions[0].pointer(pointer))
+}
+
+fn validate_part(version: &Value, part: &str, at: &str, errors: &mut Vec<FieldError>) {
+    match part {
+        "additionalPrinterColumns" => {
+            if let Some(columns) = version.get(part).filter(|c| !c.is_null()) {
+                validate_columns(columns, &format!("{at}.{part}"), errors);
+            }
+        }
+        "subresources" => validate_scale(version, &format!("{at}.subresources.scale"), errors),
+        _ => validate_selectable(version, at, errors),
     }
+}
+
+fn validate_scale(version: &Value, at: &str, errors: &mut Vec<FieldError>) {
     if let Some(scale) = version.pointer("/subresources/scale").and_then(Value::as_object) {
-        let at = format!("{at}.subresources.scale");
         for (key, prefix) in
             [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status."), ("labelSelectorPath", ".")]
         {
@@ -179,7 +220,7 @@ fn validate_extras(version: &Value, at: &str, errors: &mut Vec<FieldError>) {
                 "" if key == "labelSelectorPath" => {}
                 "" => errors.push(FieldError::required(field, "")),
                 path if simple_path(path).is_none() => {
-                    errors.push(FieldError::invalid(field, path, "not a simple json path with dot notation"));
+                    errors.push(FieldError::invalid(field, path, "must be a simple json path starting with ."));
                 }
                 path if key == "labelSelectorPath" && !path.starts_with(".status.") && !path.starts_with(".spec.") => {
                     let why = "should be a json path under either .spec or .status";
@@ -193,12 +234,15 @@ fn validate_extras(version: &Value, at: &str, errors: &mut Vec<FieldError>) {
             }
         }
     }
+}
+
+fn validate_selectable(version: &Value, at: &str, errors: &mut Vec<FieldError>) {
     let fields = version.get("selectableFields").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for (i, field) in fields.iter().enumerate() {
         let path = field["jsonPath"].as_str().unwrap_or_default();
         let schema = version.pointer("/schema/openAPIV3Schema").unwrap_or(&Value::Null);
         if leaf_type(schema, path).is_none() {
-            let why = "must point to a string, boolean or integer field of the schema";
+            let why = "is an invalid path: does not refer to a valid field";
             errors.push(FieldError::invalid(format!("{at}.selectableFields[{i}].jsonPath"), path, why));
         }
     }
@@ -222,10 +266,10 @@ fn validate_columns(columns: &Value, at: &str, errors: &mut Vec<FieldError>) {
             }
         }
         match column["jsonPath"].as_str().unwrap_or_default() {
-            "" => errors.push(FieldError::required(format!("{at}.jsonPath"), "")),
+            "" => errors.push(FieldError::required(format!("{at}.JSONPath"), "")),
             path if !path.starts_with('.') => {
                 let why = "must be a simple json path starting with .";
-                errors.push(FieldError::invalid(format!("{at}.jsonPath"), path, why));
+                errors.push(FieldError::invalid(format!("{at}.JSONPath"), path, why));
             }
             _ => {}
         }
@@ -489,8 +533,10 @@ mod tests {
             validate(&definition, None).into_iter().map(|e| e.field).collect::<Vec<_>>()
         };
         assert_eq!(fields(|d| d["spec"]["scope"] = "World".into()), ["spec.scope"]);
-        assert_eq!(fields(|d| d["spec"]["versions"][0]["name"] = "V_1".into()), ["spec.versions[0].name"]);
-        assert_eq!(fields(|d| d["spec"]["versions"][0]["storage"] = false.into()), ["spec.versions"]);
+        let names = fields(|d| d["spec"]["versions"][0]["name"] = "V_1".into());
+        assert_eq!(names, ["spec.version", "spec.versions[0].name"]);
+        let storage = fields(|d| d["spec"]["versions"][0]["storage"] = false.into());
+        assert_eq!(storage, ["spec.versions", "status.storedVersions"]);
         assert_eq!(fields(|d| d["metadata"]["name"] = "wrong.name".into()), ["metadata.name"]);
         let paths = fields(|d| d["spec"]["versions"][0]["subresources"]["scale"] = json!({"specReplicasPath": "spec"}));
         assert_eq!(paths.len(), 2, "{paths:?}");

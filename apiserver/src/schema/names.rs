@@ -25,8 +25,9 @@ whole!(LABEL_KEY_RE, LABEL_KEY);
 whole!(LABEL_VALUE_RE, LABEL_VALUE);
 whole!(CONFIG_KEY_RE, CONFIG_KEY);
 
-fn too_long(text: &str, max: usize) -> Option<String> {
-    (text.len() > max).then(|| format!("must be no more than {max} bytes"))
+/// Kubernetes measures names in characters and parts of labels in bytes, in words; both are bytes.
+fn too_long(text: &str, max: usize, unit: &str) -> Option<String> {
+    (text.len() > max).then(|| format!("must be no more than {max} {unit}"))
 }
 
 fn regex_words(words: &str, pattern: &str, examples: &[&str]) -> String {
@@ -36,7 +37,11 @@ fn regex_words(words: &str, pattern: &str, examples: &[&str]) -> String {
 
 /// RFC 1123 subdomain, at most 253 bytes. Empty: fine.
 pub fn dns1123_subdomain(name: &str) -> Vec<String> {
-    let mut wrong: Vec<String> = too_long(name, 253).into_iter().collect();
+    subdomain(name, "characters")
+}
+
+fn subdomain(name: &str, unit: &str) -> Vec<String> {
+    let mut wrong: Vec<String> = too_long(name, 253, unit).into_iter().collect();
     if !SUBDOMAIN_RE.is_match(name) {
         let words = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
         wrong.push(regex_words(words, SUBDOMAIN, &["example.com"]));
@@ -46,7 +51,7 @@ pub fn dns1123_subdomain(name: &str) -> Vec<String> {
 
 /// RFC 1123 label, at most 63 bytes.
 pub fn dns1123_label(name: &str) -> Vec<String> {
-    let mut wrong: Vec<String> = too_long(name, 63).into_iter().collect();
+    let mut wrong: Vec<String> = too_long(name, 63, "characters").into_iter().collect();
     if LABEL_RE.is_match(name) {
         return wrong;
     }
@@ -61,7 +66,7 @@ pub fn dns1123_label(name: &str) -> Vec<String> {
 
 /// RFC 1035 label, at most 63 bytes.
 pub fn dns1035_label(name: &str) -> Vec<String> {
-    let mut wrong: Vec<String> = too_long(name, 63).into_iter().collect();
+    let mut wrong: Vec<String> = too_long(name, 63, "characters").into_iter().collect();
     if !DNS1035_RE.is_match(name) {
         let words = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
         wrong.push(regex_words(words, DNS1035, &["my-name", "abc-123"]));
@@ -81,7 +86,7 @@ pub fn qualified_name(key: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".to_string());
             } else {
-                wrong.extend(dns1123_subdomain(prefix).into_iter().map(|w| format!("prefix part {w}")));
+                wrong.extend(subdomain(prefix, "bytes").into_iter().map(|w| format!("prefix part {w}")));
             }
             name
         }
@@ -95,7 +100,7 @@ pub fn qualified_name(key: &str) -> Vec<String> {
     };
     if name.is_empty() {
         wrong.push("name part must be non-empty".into());
-    } else if let Some(words) = too_long(name, 63) {
+    } else if let Some(words) = too_long(name, 63, "bytes") {
         wrong.push(format!("name part {words}"));
     }
     if !LABEL_KEY_RE.is_match(name) {
@@ -106,7 +111,7 @@ pub fn qualified_name(key: &str) -> Vec<String> {
 
 /// The value of a label; may be empty.
 pub fn label_value(value: &str) -> Vec<String> {
-    let mut wrong: Vec<String> = too_long(value, 63).into_iter().collect();
+    let mut wrong: Vec<String> = too_long(value, 63, "bytes").into_iter().collect();
     if !LABEL_VALUE_RE.is_match(value) {
         let words = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
         wrong.push(regex_words(words, LABEL_VALUE, &["MyValue", "my_value", "12345"]));
@@ -116,7 +121,7 @@ pub fn label_value(value: &str) -> Vec<String> {
 
 /// A key of a ConfigMap or Secret.
 pub fn config_key(key: &str) -> Vec<String> {
-    let mut wrong: Vec<String> = too_long(key, 253).into_iter().collect();
+    let mut wrong: Vec<String> = too_long(key, 253, "characters").into_iter().collect();
     if !CONFIG_KEY_RE.is_match(key) {
         let words = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
         wrong.push(regex_words(words, CONFIG_KEY, &["key.name", "KEY_NAME", "key-name"]));

@@ -182,7 +182,7 @@ fn reads_as_other(text: &str) -> bool {
 fn is_clearly_text(text: &str) -> bool {
     let version = text.split('.').count() > 2 && text.split('.').all(|part| part.bytes().all(|b| b.is_ascii_digit()));
     let hash = text.len() >= 16
-        && text.bytes().all(|b| b.is_ascii_hexdigit())
+        && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
         && text.bytes().any(|b| b.is_ascii_alphabetic() && b != b'e');
-    (version && !text.contains("..")) || hash
+    (version && !text.contains("..")) || hash || text == "."
 }
