@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "URL")]
     pub callback_url: Option<http::Uri>,
 
-    /// Unix socket of the hive; without a hive behind it for 60 s the worker drains and exits
+    /// Unix socket of the hive; without a hive behind it for 50 s the worker drains and exits
     #[arg(long, value_name = "PATH")]
     pub hive_socket: Option<PathBuf>,
 

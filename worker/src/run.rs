@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 
 /// Running requests have so long to end once the worker drains.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
-/// Without a hive for so long the worker drains.
-const HIVE_PATIENCE: Duration = Duration::from_secs(60);
+/// Without a hive for so long the worker drains; 60 s after its hive it has to be gone.
+const HIVE_PATIENCE: Duration = Duration::from_secs(50);
 /// A request without a computed token for so long is ended.
 const STALL: Duration = Duration::from_secs(60);
 
