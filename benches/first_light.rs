@@ -69,7 +69,7 @@ async fn creates() {
     let reference = match &peer {
         Some(peer) => {
             let crds = sandbox.run(&["crds"]).ok().stdout;
-            sandbox.feed(&["--kubeconfig", &peer.kubeconfig, "apply", "-f", "-"], &crds).ok();
+            sandbox.feed(&["apply", "--kubeconfig", &peer.kubeconfig, "-f", "-"], &crds).ok();
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             Some(client(Path::new(&peer.kubeconfig)).await)
         }

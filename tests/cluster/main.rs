@@ -3,54 +3,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
 use serde_json::{Value, json};
-use support::{Sandbox, http, missing, wait_until};
-
-/// etcd, kube-apiserver and kube-controller-manager on loopback; stopped when dropped.
-struct Cluster {
-    folder: PathBuf,
-    kubeconfig: String,
-}
-
-impl Cluster {
-    fn start(folder: PathBuf) -> Option<Self> {
-        for program in ["go", "etcd", "openssl", "python3"] {
-            if !Command::new("sh").args(["-c", &format!("command -v {program} >/dev/null")]).status().is_ok_and(|s| s.success()) {
-                missing(program);
-                return None;
-            }
-        }
-        let output = Command::new(script("up")).arg(&folder).output().expect("the script runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let kubeconfig = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
-        Some(Self { folder, kubeconfig })
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = Command::new(script("down")).arg(&self.folder).status();
-    }
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(name)
-}
+use support::{Sandbox, cluster::Cluster, http, wait_until};
 
 #[test]
 fn queen_and_hive_serve_on_a_real_kube_apiserver() {
     let sandbox = Sandbox::new();
     let Some(cluster) = Cluster::start(sandbox.path("cluster")) else { return };
     let config = cluster.kubeconfig.as_str();
-    let on_cluster = |args: &[&str]| sandbox.run(&[&["--kubeconfig", config], args].concat());
+    let on_cluster = |args: &[&str]| sandbox.run(&[args, &["--kubeconfig", config]].concat());
 
     let crds = sandbox.run(&["crds"]).ok().stdout;
-    sandbox.feed(&["--kubeconfig", config, "apply", "-f", "-"], &crds).ok();
+    sandbox.feed(&["apply", "--kubeconfig", config, "-f", "-"], &crds).ok();
     let queen = sandbox.start(&["queen", "--kubeconfig", config, "--gateway-listen", "127.0.0.1:0"]);
     let hive = sandbox.start(&["hive", "--kubeconfig", config, "--hive-listen", "127.0.0.1:0", "--name", "node-1"]);
     let gateway = queen.url("gateway");

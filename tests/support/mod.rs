@@ -1,6 +1,8 @@
 //! A home of its own for each test, the real executable in it, and nothing left afterwards.
 #![allow(dead_code)]
 
+pub mod cluster;
+
 use std::{
     fs::{self, File},
     io::Write,
@@ -251,6 +253,8 @@ pub fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str
 }
 
 fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str>) -> Option<(u16, String)> {
+    // reqwest is built without a choice of its own; a second install changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().ok()?;
