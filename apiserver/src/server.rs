@@ -191,11 +191,11 @@ impl ApiServer {
 
 fn make_dir(dir: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| OpenError::Io { action: "make", path: dir.to_path_buf(), source })
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| OpenError::Io {
+        action: "make",
+        path: dir.to_path_buf(),
+        source,
+    })
 }
 
 fn to_value(crd: &CustomResourceDefinition) -> Result<Value, OpenError> {
@@ -317,7 +317,8 @@ async fn ensure_admin(server: &Server, dir: Option<&Path>, authority: &Authority
             Err(e) => return Err(io("read", path)(e)),
         }
     }
-    let token = server.issue("admin", &Role::Admin, None, None).await.map_err(|e: ApiError| OpenError::Write(e.message))?;
+    let token =
+        server.issue("admin", &Role::Admin, None, None).await.map_err(|e: ApiError| OpenError::Write(e.message))?;
     if let Some(path) = path.as_deref() {
         write_private(path, token.reveal()).map_err(io("write", path))?;
     }

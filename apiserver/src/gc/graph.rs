@@ -119,7 +119,8 @@ mod tests {
     use serde_json::json;
 
     fn object(name: &str, owner: &[&str], more: &Value) -> Arc<Object> {
-        let owners: Vec<Value> = owner.iter().map(|u| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": u, "uid": u})).collect();
+        let owners: Vec<Value> =
+            owner.iter().map(|u| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": u, "uid": u})).collect();
         let mut value = json!({"metadata": {"name": name, "uid": name, "ownerReferences": owners}});
         for (k, v) in more.as_object().into_iter().flatten() {
             value["metadata"][k] = v.clone();
@@ -137,7 +138,8 @@ mod tests {
         assert!(graph.seen(&object("owner", &[], &json!({}))).is_empty());
         assert_eq!(names(&graph.seen(&object("kid", &["owner"], &json!({})))), ["kid"]);
         assert!(graph.seen(&object("kid", &["owner"], &json!({}))).is_empty(), "nothing changed");
-        let gone = Event { kind: EventKind::Deleted, revision: 2, object: object("owner", &[], &json!({})), previous: None };
+        let gone =
+            Event { kind: EventKind::Deleted, revision: 2, object: object("owner", &[], &json!({})), previous: None };
         assert_eq!(names(&graph.event(&gone, &|_, _| None)), ["kid"]);
     }
 
@@ -145,7 +147,12 @@ mod tests {
     fn a_dependent_that_goes_lets_its_owner_be_looked_at() {
         let mut graph = Graph::default();
         graph.seen(&object("kid", &["owner"], &json!({})));
-        let gone = Event { kind: EventKind::Deleted, revision: 2, object: object("kid", &["owner"], &json!({})), previous: None };
+        let gone = Event {
+            kind: EventKind::Deleted,
+            revision: 2,
+            object: object("kid", &["owner"], &json!({})),
+            previous: None,
+        };
         let work = graph.event(&gone, &|o, namespace| Some(Key::new("configmaps", namespace, o.name.as_str())));
         assert_eq!(names(&work), ["owner"]);
         assert_eq!(graph.dependents("owner").count(), 0);

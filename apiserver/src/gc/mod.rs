@@ -187,7 +187,8 @@ impl Collector {
         let Some(key) = locate(&self.registry, owner, namespace) else { return Standing::Unknown };
         match self.server.db.get(&key) {
             Some(live) if meta::uid(live.value()) == owner.uid => {
-                let waiting = meta::deleting(live.value()) && meta::finalizers(live.value()).contains(&graph::FOREGROUND);
+                let waiting =
+                    meta::deleting(live.value()) && meta::finalizers(live.value()).contains(&graph::FOREGROUND);
                 if waiting { Standing::Waiting } else { Standing::Present }
             }
             _ => Standing::Absent,
@@ -209,7 +210,8 @@ pub(crate) async fn edit(server: &Server, key: &Key, change: impl Fn(&mut Value)
         if value == *live.value() {
             return Ok(());
         }
-        let held = value["spec"]["finalizers"].as_array().is_some_and(|f| key.resource() == "namespaces" && !f.is_empty());
+        let held =
+            value["spec"]["finalizers"].as_array().is_some_and(|f| key.resource() == "namespaces" && !f.is_empty());
         let gone = meta::deleting(&value) && meta::finalizers(&value).is_empty() && !held;
         let change = if gone { Change::Delete } else { Change::Put(value) };
         match server.db.write(key.clone(), Expect::Revision(live.revision()), change).await {

@@ -84,14 +84,20 @@ mod tests {
         assert_eq!(plan(&[owner("a", Standing::Present)]), Action::Nothing);
         assert_eq!(plan(&[owner("a", Standing::Unknown)]), Action::Nothing);
         assert_eq!(plan(&[owner("a", Standing::Absent)]), Action::Delete(Propagation::Background));
-        assert_eq!(plan(&[owner("a", Standing::Absent), owner("b", Standing::Present)]), Action::Disown(vec!["a".into()]));
+        assert_eq!(
+            plan(&[owner("a", Standing::Absent), owner("b", Standing::Present)]),
+            Action::Disown(vec!["a".into()])
+        );
         assert_eq!(plan(&[owner("a", Standing::Waiting)]), Action::Delete(Propagation::Background));
     }
 
     #[test]
     fn a_dependent_with_dependents_waits_for_them_too() {
         let object = json!({"metadata": {}});
-        assert_eq!(plan(&object, &[owner("a", Standing::Waiting)], false, true), Action::Delete(Propagation::Foreground));
+        assert_eq!(
+            plan(&object, &[owner("a", Standing::Waiting)], false, true),
+            Action::Delete(Propagation::Foreground)
+        );
     }
 
     #[test]

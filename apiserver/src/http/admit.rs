@@ -38,13 +38,16 @@ pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValid
         return Err(unrecognized("Object 'Kind' is missing in 'null'"));
     }
     if !object.is_object() {
-        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal value into Go value of type struct";
+        let why =
+            "couldn't get version/kind; json parse error: json: cannot unmarshal value into Go value of type struct";
         return Err(unrecognized(why));
     }
     check_type(resource, &mut object, body, &unrecognized)?;
     let duplicates = document.duplicates.iter().map(|p| format!("duplicate field {p:?}")).collect();
     settle(resource, object, duplicates, mode).map_err(|e| match e {
-        Problem::Strict(problems) => cannot_handle(resource, &format!("strict decoding error: {}", problems.join(", "))),
+        Problem::Strict(problems) => {
+            cannot_handle(resource, &format!("strict decoding error: {}", problems.join(", ")))
+        }
         Problem::Wrong(why) => cannot_handle(resource, &why),
     })
 }
@@ -112,7 +115,9 @@ fn check_type(
             let version = if api_version.is_empty() { &expected } else { &api_version };
             let (_, version) = crate::registry::kind::split_api_version(version);
             let own = &resource.kind;
-            let why = format!("{kind} in version {version:?} cannot be handled as a {own}: no kind {kind:?} is registered for version {expected:?}");
+            let why = format!(
+                "{kind} in version {version:?} cannot be handled as a {own}: no kind {kind:?} is registered for version {expected:?}"
+            );
             return Err(ApiError::bad_request(why));
         }
         if api_version.is_empty() {
@@ -123,9 +128,8 @@ fn check_type(
         return Err(unrecognized(&format!("Object 'Kind' is missing in '{body}'")));
     }
     if api_version != expected {
-        let why = format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
-        );
+        let why =
+            format!("the API version in the data ({api_version}) does not match the expected API version ({expected})");
         return Err(ApiError::bad_request(why));
     }
     Ok(())
@@ -293,7 +297,9 @@ fn replicas_at(object: &Value, path: &[String]) -> Result<Option<i64>, String> {
             },
             other => {
                 let (shown, kind) = go_word(other);
-                return Err(format!("{dotted} accessor error: {shown} is of the type {kind}, expected map[string]interface{{}}"));
+                return Err(format!(
+                    "{dotted} accessor error: {shown} is of the type {kind}, expected map[string]interface{{}}"
+                ));
             }
         }
     }
@@ -353,14 +359,20 @@ mod tests {
     #[test]
     fn another_version_is_refused() {
         let error = config_map(r#"{"apiVersion":"x.dev/v1","kind":"ConfigMap"}"#, FieldValidation::Warn).unwrap_err();
-        assert_eq!(error.message, "the API version in the data (x.dev/v1) does not match the expected API version (v1)");
+        assert_eq!(
+            error.message,
+            "the API version in the data (x.dev/v1) does not match the expected API version (v1)"
+        );
     }
 
     #[test]
     fn duplicates_are_strict_errors() {
         let body = r#"{"metadata":{"name":"a","name":"b"}}"#;
         let error = config_map(body, FieldValidation::Strict).unwrap_err();
-        assert_eq!(error.message, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \"metadata.name\"");
+        assert_eq!(
+            error.message,
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \"metadata.name\""
+        );
         assert_eq!(config_map(body, FieldValidation::Warn).unwrap().warnings, ["duplicate field \"metadata.name\""]);
         assert!(config_map(body, FieldValidation::Ignore).unwrap().warnings.is_empty());
     }

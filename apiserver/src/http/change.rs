@@ -69,7 +69,7 @@ pub enum Outcome {
 impl<'a> Context<'a> {
     /// For server-side apply and managed fields.
     pub fn apply<T>(&self, run: impl FnOnce(&apply::Context<'_>) -> T) -> T {
-        static ANYTHING: std::sync::LazyLock<Structural> = std::sync::LazyLock::new(|| Default::default());
+        static ANYTHING: std::sync::LazyLock<Structural> = std::sync::LazyLock::new(Default::default);
         let api_version = self.resource.api_version();
         run(&apply::Context {
             schema: self.resource.schema.as_deref().unwrap_or(&ANYTHING),
@@ -110,7 +110,10 @@ pub fn create(ctx: &Context<'_>, mut object: Value, tracked: bool) -> ApiResult<
         ctx.apply(|apply| apply::track_update(blank.as_ref(), &mut object, apply));
     }
     let resource = ctx.resource;
-    if resource.is_custom() && resource.status && let Some(map) = object.as_object_mut() {
+    if resource.is_custom()
+        && resource.status
+        && let Some(map) = object.as_object_mut()
+    {
         map.remove("status");
     }
     if let Some(builtin) = resource.builtin {
@@ -292,7 +295,8 @@ pub fn check_name(object: &Value, name: &str, namespace: &str) -> ApiResult<()> 
     }
     let own = meta::namespace(object);
     if !namespace.is_empty() && !own.is_empty() && own != namespace {
-        let why = format!("the namespace of the object ({own}) does not match the namespace on the request ({namespace})");
+        let why =
+            format!("the namespace of the object ({own}) does not match the namespace on the request ({namespace})");
         return Err(ApiError::bad_request(why));
     }
     Ok(())
@@ -329,7 +333,9 @@ pub fn check_uid(resource: &Resource, object: &Value, live: &Value) -> ApiResult
         return Ok(());
     }
     let key = registry_key(resource, live);
-    let why = format!("StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {own}");
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {own}"
+    );
     Err(ApiError::conflict(resource.qualified(), meta::name(live), &why))
 }
 
@@ -368,12 +374,16 @@ fn check_preconditions(resource: &Resource, live: &Value, options: &DeleteOption
     let name = meta::name(live);
     if let Some(uid) = options.uid.as_deref().filter(|u| *u != meta::uid(live)) {
         let own = meta::uid(live);
-        let why = format!("the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated"
+        );
         return Err(ApiError::conflict(kind, name, &why));
     }
     let own = meta::text(live, "resourceVersion");
     if let Some(version) = options.version.as_deref().filter(|v| *v != own) {
-        let why = format!("the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({own}). The object might have been modified");
+        let why = format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({own}). The object might have been modified"
+        );
         return Err(ApiError::conflict(kind, name, &why));
     }
     Ok(())
@@ -388,7 +398,7 @@ fn gc_finalizers(live: &Value, policy: Option<Propagation>) -> Vec<String> {
         Some(Propagation::Orphan) => Some("orphan"),
         Some(Propagation::Foreground) => Some("foregroundDeletion"),
         Some(Propagation::Background) => None,
-        None => own.iter().copied().find(|f| collector(&f)),
+        None => own.iter().copied().find(collector),
     };
     finalizers.extend(wanted.map(ToString::to_string));
     finalizers
@@ -480,14 +490,17 @@ mod tests {
     fn names_must_match_the_path() {
         let object = map("5", &json!({}));
         check_name(&object, "c", "default").unwrap();
-        assert!(check_name(&object, "d", "default").unwrap_err().message.contains("does not match the name on the URL (d)"));
+        assert!(
+            check_name(&object, "d", "default").unwrap_err().message.contains("does not match the name on the URL (d)")
+        );
         let nameless = json!({"metadata": {}});
         assert!(check_name(&nameless, "a", "").unwrap_err().message.contains("was undeterminable"));
     }
 
     #[test]
     fn a_namespace_ends_when_its_content_is_gone() {
-        let live = json!({"metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let live =
+            json!({"metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
         let Outcome::Store(terminating) = delete_namespace(&live, "2001-02-03T04:05:06Z") else { panic!() };
         assert_eq!(terminating["status"]["phase"], "Terminating");
         assert_eq!(delete_namespace(&terminating, "2001-02-03T04:05:06Z"), Outcome::Unchanged);

@@ -94,9 +94,7 @@ pub fn shape_object(
     match &accepted.shape {
         Shape::Plain | Shape::Discovery(_) => Ok(object.clone()),
         Shape::Partial(version) => Ok(partial(object, *version)),
-        Shape::PartialList(_) => {
-            Err(ApiError::unknown("content is not a list"))
-        }
+        Shape::PartialList(_) => Err(ApiError::unknown("content is not a list")),
         Shape::Table(version) => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             Ok(table(resource, &[object], metadata, include, true, now, *version))
@@ -294,7 +292,8 @@ mod tests {
     fn warnings_are_quoted_and_said_once() {
         let mut response = text(StatusCode::OK, "");
         warn(&mut response, &["unknown field \"a\"".into(), "unknown field \"a\"".into(), "b\r\nc".into()]);
-        let all: Vec<&str> = response.headers().get_all(header::WARNING).iter().filter_map(|v| v.to_str().ok()).collect();
+        let all: Vec<&str> =
+            response.headers().get_all(header::WARNING).iter().filter_map(|v| v.to_str().ok()).collect();
         assert_eq!(all, ["299 - \"unknown field \\\"a\\\"\"", "299 - \"bc\""]);
     }
 }

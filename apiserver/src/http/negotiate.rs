@@ -129,9 +129,10 @@ pub fn accept(header: Option<&str>, endpoint: Endpoint) -> ApiResult<Accepted> {
     if header.trim().is_empty() {
         return Ok(Accepted::default());
     }
-    clauses(header).iter().find_map(|c| agree(c, endpoint)).ok_or_else(|| {
-        ApiError::not_acceptable(format!("only the following media types are accepted: {SERVED}"))
-    })
+    clauses(header)
+        .iter()
+        .find_map(|c| agree(c, endpoint))
+        .ok_or_else(|| ApiError::not_acceptable(format!("only the following media types are accepted: {SERVED}")))
 }
 
 fn agree(clause: &Clause<'_>, endpoint: Endpoint) -> Option<Accepted> {
@@ -237,7 +238,12 @@ mod tests {
 
     #[test]
     fn what_is_not_acceptable() {
-        for header in ["text/html", "application/xml", "application/vnd.kubernetes.protobuf", "application/json;as=Table;v=v9;g=meta.k8s.io"] {
+        for header in [
+            "text/html",
+            "application/xml",
+            "application/vnd.kubernetes.protobuf",
+            "application/json;as=Table;v=v9;g=meta.k8s.io",
+        ] {
             assert_eq!(accept(Some(header), Endpoint::Resource).unwrap_err().code.as_u16(), 406, "{header}");
         }
         assert!(accept(Some("application/yaml"), Endpoint::Watch).is_err());
@@ -252,6 +258,9 @@ mod tests {
         let strategic = Some("application/strategic-merge-patch+json");
         assert_eq!(patch_type(strategic, true), Ok(PatchType::Strategic));
         let error = patch_type(strategic, false).unwrap_err();
-        assert_eq!(error.message, "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
+        assert_eq!(
+            error.message,
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+        );
     }
 }

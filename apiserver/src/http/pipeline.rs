@@ -159,8 +159,7 @@ fn permit(identity: &Identity, verb: Verb, path: &ResourcePath) -> ApiResult<()>
 
 /// The resource of a path, or 404.
 fn resolve(registry: &Registry, path: &ResourcePath, verb: Verb) -> ApiResult<Arc<Resource>> {
-    let resource =
-        registry.find(&path.group, &path.version, &path.resource).ok_or_else(ApiError::no_such_path)?;
+    let resource = registry.find(&path.group, &path.version, &path.resource).ok_or_else(ApiError::no_such_path)?;
     let is_namespace = path.group.is_empty() && path.resource == "namespaces";
     let namespaced = !path.namespace.is_empty() && !is_namespace;
     let everywhere = matches!(verb, Verb::List | Verb::Watch);

@@ -204,10 +204,8 @@ const LEASE: &[Field] = &[
         ]),
     ),
 ];
-const TOKEN_REVIEW: &[Field] = &[
-    one(1, "metadata", Message(META)),
-    one(2, "spec", Message(&[one(1, "token", Text), many(2, "audiences", Text)])),
-];
+const TOKEN_REVIEW: &[Field] =
+    &[one(1, "metadata", Message(META)), one(2, "spec", Message(&[one(1, "token", Text), many(2, "audiences", Text)]))];
 const TOKEN_REQUEST: &[Field] = &[
     one(1, "metadata", Message(META)),
     one(2, "spec", Message(&[many(1, "audiences", Text), one(4, "expirationSeconds", Int)])),
@@ -237,10 +235,9 @@ fn message(api_version: &str, kind: &str) -> Option<&'static [Field]> {
         ("authentication.k8s.io/v1", "TokenRequest") => TOKEN_REQUEST,
         ("authentication.k8s.io/v1", "SelfSubjectReview") => META_ONLY,
         ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => RULES_REVIEW,
-        (
-            "authorization.k8s.io/v1",
-            "SubjectAccessReview" | "SelfSubjectAccessReview" | "LocalSubjectAccessReview",
-        ) => ACCESS_REVIEW,
+        ("authorization.k8s.io/v1", "SubjectAccessReview" | "SelfSubjectAccessReview" | "LocalSubjectAccessReview") => {
+            ACCESS_REVIEW
+        }
         (_, "DeleteOptions") => DELETE_OPTIONS,
         ("autoscaling/v1", "Scale") => SCALE,
         _ => return None,
@@ -262,10 +259,8 @@ pub fn parse(body: &[u8]) -> Result<Value> {
 
 const ITEMS: &[Field] = &[many(1, "items", Text)];
 
-const ENVELOPE: &[Field] = &[
-    one(1, "typeMeta", Message(&[one(1, "apiVersion", Text), one(2, "kind", Text)])),
-    one(2, "raw", Bytes),
-];
+const ENVELOPE: &[Field] =
+    &[one(1, "typeMeta", Message(&[one(1, "apiVersion", Text), one(2, "kind", Text)])), one(2, "raw", Bytes)];
 
 /// A value on the wire.
 enum Wire<'a> {
@@ -334,7 +329,8 @@ fn decode(mut input: &[u8], fields: &[Field], depth: u32) -> Result<Value> {
             kind => {
                 let value = scalar(&wire, kind, depth)?;
                 // Go writes empty texts of fields that are not set.
-                if !(matches!(kind, Text) && value == "") && !value.is_null() {
+                let unset = value.is_null() || matches!(kind, Text) && value == "";
+                if !unset {
                     object.insert(field.name.into(), value);
                 }
             }

@@ -385,9 +385,21 @@ mod tests {
     #[test]
     fn words_of_wrong_options() {
         for (text, watch, words) in [
-            ("resourceVersionMatch=Exact", false, "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            ("sendInitialEvents=true", false, "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
-            ("sendInitialEvents=true", true, "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            (
+                "resourceVersionMatch=Exact",
+                false,
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                "sendInitialEvents=true",
+                false,
+                "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+            ),
+            (
+                "sendInitialEvents=true",
+                true,
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
             ("limit=x", false, "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ] {
             assert_eq!(list(text, watch).unwrap_err().message, words);
@@ -398,10 +410,22 @@ mod tests {
     fn writes() {
         let parse = |text: &str, kind: &str, apply| WriteOptions::parse(&Query::parse(Some(text)), kind, apply);
         assert!(parse("dryRun=All&fieldManager=x", "CreateOptions", false).unwrap().dry_run);
-        assert!(parse("dryRun=Some", "CreateOptions", false).unwrap_err().message.contains("dryRun: Unsupported value"));
-        assert!(parse("", "PatchOptions", true).unwrap_err().message.contains("fieldManager: Required value: is required for apply patch"));
+        assert!(
+            parse("dryRun=Some", "CreateOptions", false).unwrap_err().message.contains("dryRun: Unsupported value")
+        );
+        assert!(
+            parse("", "PatchOptions", true)
+                .unwrap_err()
+                .message
+                .contains("fieldManager: Required value: is required for apply patch")
+        );
         assert!(parse("fieldManager=x&force=true", "PatchOptions", false).is_err());
-        assert!(parse("fieldManager=a%09b", "PatchOptions", false).unwrap_err().message.contains("invalid character U+0009"));
+        assert!(
+            parse("fieldManager=a%09b", "PatchOptions", false)
+                .unwrap_err()
+                .message
+                .contains("invalid character U+0009")
+        );
     }
 
     #[test]

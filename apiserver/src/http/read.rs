@@ -22,8 +22,8 @@ use super::scale;
 use super::status::{ApiError, ApiResult};
 use super::views;
 use crate::db::{Cursor, ListQuery, Object, ReadError};
-use crate::registry::{Builtin, Resource};
 use crate::registry::selector::FieldSelector;
+use crate::registry::{Builtin, Resource};
 
 /// How long a read waits for a version from the future.
 const FUTURE: Duration = Duration::from_secs(3);
@@ -221,7 +221,10 @@ enum Start {
     Exactly(u64),
     Next(Cursor),
     /// Behind a name, at the newest version: the list is inconsistent, and the client knows.
-    Anyhow { namespace: String, name: String },
+    Anyhow {
+        namespace: String,
+        name: String,
+    },
 }
 
 impl Start {
@@ -265,9 +268,7 @@ fn decode_token(token: &str) -> ApiResult<Start> {
     let (namespace, name) = (text("ns")?, text("start")?);
     match value["rv"].as_i64() {
         Some(-1) => Ok(Start::Anyhow { namespace, name }),
-        Some(version) if version > 0 => {
-            Ok(Start::Next(Cursor { revision: version.unsigned_abs(), namespace, name }))
-        }
+        Some(version) if version > 0 => Ok(Start::Next(Cursor { revision: version.unsigned_abs(), namespace, name })),
         _ => Err(bad("incorrect encoded start resourceVersion")),
     }
 }
@@ -296,7 +297,9 @@ mod tests {
         assert_eq!(back, cursor);
         let error = ApiError::from(Expired(cursor));
         assert!(matches!(decode_token(&error.cont.unwrap()), Ok(Start::Anyhow { .. })));
-        for bad in ["nonsense", "*", "e30", &B64.encode("{\"v\":\"meta.k8s.io/v1\",\"rv\":0,\"ns\":\"\",\"start\":\"\"}")] {
+        for bad in
+            ["nonsense", "*", "e30", &B64.encode("{\"v\":\"meta.k8s.io/v1\",\"rv\":0,\"ns\":\"\",\"start\":\"\"}")]
+        {
             assert_eq!(decode_token(bad).err().map(|e| e.code.as_u16()), Some(400), "{bad}");
         }
     }

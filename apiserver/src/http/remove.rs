@@ -43,16 +43,28 @@ pub async fn delete(server: &Server, call: &Call, body: Body) -> ApiResult<Respo
     let removed = remove(server, resource, call.namespace(), &call.path.name, &options).await?;
     let now = server.now().as_second();
     match removed {
-        Removed::Gone(object) if resource.builtin == Some(Builtin::ServiceAccount) => {
-            encode::object(StatusCode::OK, resource, &Item::Made(read::dressed(resource, object)), &call.accepted, call.include, now)
-        }
+        Removed::Gone(object) if resource.builtin == Some(Builtin::ServiceAccount) => encode::object(
+            StatusCode::OK,
+            resource,
+            &Item::Made(read::dressed(resource, object)),
+            &call.accepted,
+            call.include,
+            now,
+        ),
         Removed::Gone(object) => {
             let status = success(resource.qualified(), &call.path.name, meta::uid(&object));
             Ok(encode::value(StatusCode::OK, &status, &call.accepted))
         }
         Removed::Going(object) => {
             let code = if options.orphan_false { StatusCode::ACCEPTED } else { StatusCode::OK };
-            encode::object(code, resource, &Item::Made(read::dressed(resource, object)), &call.accepted, call.include, now)
+            encode::object(
+                code,
+                resource,
+                &Item::Made(read::dressed(resource, object)),
+                &call.accepted,
+                call.include,
+                now,
+            )
         }
     }
 }
@@ -91,7 +103,8 @@ async fn options(call: &Call, body: Body) -> ApiResult<DeleteOptions> {
     let kind = value["kind"].as_str().unwrap_or_default();
     if !kind.is_empty() && kind != "DeleteOptions" {
         let version = value["apiVersion"].as_str().unwrap_or_default();
-        let why = format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"");
+        let why =
+            format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"");
         return Err(ApiError::bad_request(why));
     }
     DeleteOptions::from_body(&value)

@@ -66,7 +66,8 @@ impl Call {
             return field_manager.to_string();
         }
         let agent = header_text(&self.headers, header::USER_AGENT).unwrap_or_default();
-        let mut manager: String = agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+        let mut manager: String =
+            agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
         while manager.len() > 128 {
             manager.pop();
         }

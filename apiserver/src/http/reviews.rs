@@ -132,11 +132,8 @@ fn rules(identity: &Identity) -> Value {
 pub async fn request_token(server: &Server, call: &Call, body: Body) -> ApiResult<Response> {
     let syntax = negotiate::content(call.content_type())?;
     let bytes = call.body(body).await?;
-    let mut request = if bytes.is_empty() {
-        json!({})
-    } else {
-        admit::parse(&bytes, syntax).map_err(ApiError::bad_request)?.value
-    };
+    let mut request =
+        if bytes.is_empty() { json!({}) } else { admit::parse(&bytes, syntax).map_err(ApiError::bad_request)?.value };
     let name = call.path.name.strip_prefix("hive-").filter(|n| !n.is_empty());
     let hive = name.filter(|_| call.path.namespace == crate::auth::tokens::NAMESPACE);
     let Some(hive) = hive else {
@@ -144,7 +141,8 @@ pub async fn request_token(server: &Server, call: &Call, body: Body) -> ApiResul
     };
     let seconds = request["spec"]["expirationSeconds"].as_i64();
     if seconds.is_some_and(|s| s < 600) {
-        let error = FieldError::invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes");
+        let error =
+            FieldError::invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes");
         let kind = Qualified { group: "authentication.k8s.io", name: "TokenRequest" };
         return Err(ApiError::invalid(kind, "", &[error]));
     }

@@ -367,7 +367,10 @@ mod tests {
     #[test]
     fn an_immutable_map_stays() {
         let live = json!({"immutable": true, "data": {"a": "1"}});
-        let fields: Vec<String> = validate(Builtin::ConfigMap, &json!({"data": {"a": "2"}}), Some(&live)).into_iter().map(|e| e.field).collect();
+        let fields: Vec<String> = validate(Builtin::ConfigMap, &json!({"data": {"a": "2"}}), Some(&live))
+            .into_iter()
+            .map(|e| e.field)
+            .collect();
         assert_eq!(fields, ["immutable", "data"]);
         assert!(!validate(Builtin::ConfigMap, &json!({"data": {"a/b": "x"}}), None).is_empty());
     }

@@ -53,7 +53,9 @@ pub fn write(object: &mut Value, scale: &Value, paths: &ScalePaths) -> ApiResult
         }
         Some(value) => value.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or_else(|| {
             let what = "Scale in version \"v1\" cannot be handled as a Scale";
-            ApiError::bad_request(format!("{what}: json: cannot unmarshal {value} into Go struct field ScaleSpec.spec.replicas of type int32"))
+            ApiError::bad_request(format!(
+                "{what}: json: cannot unmarshal {value} into Go struct field ScaleSpec.spec.replicas of type int32"
+            ))
         })?,
     };
     let mut node = &mut *object;
@@ -64,7 +66,8 @@ pub fn write(object: &mut Value, scale: &Value, paths: &ScalePaths) -> ApiResult
         node = &mut node[key.as_str()];
     }
     *node = replicas.into();
-    if let Some(version) = scale.pointer("/metadata/resourceVersion").and_then(Value::as_str).filter(|v| !v.is_empty()) {
+    if let Some(version) = scale.pointer("/metadata/resourceVersion").and_then(Value::as_str).filter(|v| !v.is_empty())
+    {
         meta::of_mut(object).insert("resourceVersion".into(), version.into());
     }
     Ok(())
@@ -76,15 +79,22 @@ mod tests {
 
     fn paths() -> ScalePaths {
         let path = |s: &str| s.split('.').map(ToString::to_string).collect::<Vec<_>>();
-        ScalePaths { spec_replicas: path("spec.replicas"), status_replicas: path("status.replicas"), selector: Some(path("status.selector")) }
+        ScalePaths {
+            spec_replicas: path("spec.replicas"),
+            status_replicas: path("status.replicas"),
+            selector: Some(path("status.selector")),
+        }
     }
 
     #[test]
     fn there_and_back() {
         let mut object = json!({"metadata": {"name": "a", "resourceVersion": "5", "labels": {"x": "y"}}, "spec": {"replicas": 2}, "status": {"replicas": 1, "selector": "app=x"}});
         let mut scale = read(&object, &paths());
-        assert_eq!(scale, json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "a", "resourceVersion": "5"},
-            "spec": {"replicas": 2}, "status": {"replicas": 1, "selector": "app=x"}}));
+        assert_eq!(
+            scale,
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "a", "resourceVersion": "5"},
+            "spec": {"replicas": 2}, "status": {"replicas": 1, "selector": "app=x"}})
+        );
         scale["spec"]["replicas"] = 7.into();
         write(&mut object, &scale, &paths()).unwrap();
         assert_eq!(object["spec"]["replicas"], 7);

@@ -95,7 +95,8 @@ async fn connection(
         stream = tokio::time::timeout(HEAD, handshake) => stream??,
     };
     let busy = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Patient { inner: stream, busy: busy.clone(), timer: Some(Box::pin(tokio::time::sleep(HEAD))) });
+    let io =
+        TokioIo::new(Patient { inner: stream, busy: busy.clone(), timer: Some(Box::pin(tokio::time::sleep(HEAD))) });
     let answered = busy.clone();
     let service = router
         .map_request(move |request: http::Request<hyper::body::Incoming>| {

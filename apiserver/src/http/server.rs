@@ -187,7 +187,8 @@ impl Server {
 
     pub(super) async fn issue_hive_token(&self, hive: &str, seconds: Option<i64>) -> ApiResult<Issued> {
         let lasts = jiff::SignedDuration::from_secs(seconds.unwrap_or(HIVE_TOKEN_DAYS * 86_400));
-        let expires = self.now().checked_add(lasts).map_err(|_| ApiError::bad_request("expirationSeconds is too large"))?;
+        let expires =
+            self.now().checked_add(lasts).map_err(|_| ApiError::bad_request("expirationSeconds is too large"))?;
         let random = self.uid();
         let hash = &hex::encode(<sha2::Sha256 as sha2::Digest>::digest(hive))[..8];
         let id = format!("hive-{hash}-{}", &random[..8]);

@@ -29,11 +29,14 @@ pub fn serve(
     query: &Query,
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
-    let known = match segments {
-        [] | ["api" | "apis", ..] | ["version"] | ["openapi", "v2"] | ["openapi", "v3", ..] | ["healthz" | "livez" | "readyz", ..] => true,
-        ["cacerts"] => true,
-        _ => false,
-    };
+    let known = matches!(
+        segments,
+        [] | ["api" | "apis", ..]
+            | ["version" | "cacerts"]
+            | ["openapi", "v2"]
+            | ["openapi", "v3", ..]
+            | ["healthz" | "livez" | "readyz", ..]
+    );
     if !known {
         return Err(ApiError::no_such_path());
     }
@@ -50,11 +53,7 @@ pub fn serve(
         [] => json(paths(server)),
         ["version"] => json(version(server)),
         ["healthz" | "livez" | "readyz", ..] => Ok(health(server, segments)),
-        ["cacerts"] => Ok(encode::bytes(
-            StatusCode::OK,
-            server.ca_pem().to_string().into(),
-            "application/x-pem-file",
-        )),
+        ["cacerts"] => Ok(encode::bytes(StatusCode::OK, server.ca_pem().to_string().into(), "application/x-pem-file")),
         ["api" | "apis"] => {
             let agreed = accepted(headers, query, Endpoint::Discovery)?;
             let core = segments == ["api"];
@@ -70,8 +69,7 @@ pub fn serve(
                 }
                 return Ok(response);
             }
-            let value =
-                if core { discovery::core_versions(&server.address()) } else { discovery::groups(&registry) };
+            let value = if core { discovery::core_versions(&server.address()) } else { discovery::groups(&registry) };
             Ok(encode::value(StatusCode::OK, &value, &agreed))
         }
         ["api", version] => {
@@ -84,9 +82,7 @@ pub fn serve(
             bytes::Bytes::from_static(OPENAPI_V2),
             "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
         )),
-        ["openapi", "v3"] => {
-            Ok(encode::text(StatusCode::OK, registry.documents().index().to_string()))
-        }
+        ["openapi", "v3"] => Ok(encode::text(StatusCode::OK, registry.documents().index().to_string())),
         ["openapi", "v3", rest @ ..] => document(server, &rest.join("/"), headers),
         _ => Err(ApiError::no_such_path()),
     }

@@ -59,7 +59,16 @@ fn details(of: Qualified<'_>, name: &str) -> Map<String, Value> {
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after: None, plain: false, cont: None, warnings: Vec::new() }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            retry_after: None,
+            plain: false,
+            cont: None,
+            warnings: Vec::new(),
+        }
     }
 
     fn with_details(mut self, details: Map<String, Value>) -> Self {

@@ -56,7 +56,10 @@ mod tests {
         let stored = json!({"apiVersion": "v1", "kind": "Event", "involvedObject": {"name": "a"}, "message": "m", "reason": "r", "count": 2});
         let mut object = stored.clone();
         from_stored(new, &mut object);
-        assert_eq!(object, json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "regarding": {"name": "a"}, "note": "m", "reason": "r", "deprecatedCount": 2}));
+        assert_eq!(
+            object,
+            json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "regarding": {"name": "a"}, "note": "m", "reason": "r", "deprecatedCount": 2})
+        );
         to_stored(new, &mut object);
         assert_eq!(object, stored);
     }

@@ -43,7 +43,12 @@ pub async fn watch(server: &Arc<Server>, call: &Call) -> ApiResult<Response> {
     let deadline = now + Duration::from_secs(timeout.min(86_400 * 365));
     let last = deadline.checked_sub(Duration::from_secs(2)).unwrap_or(now);
     let feed = Feed {
-        line: Line { resource: call.resource.clone(), shape: call.accepted.shape.clone(), include: call.include, headers: true },
+        line: Line {
+            resource: call.resource.clone(),
+            shape: call.accepted.shape.clone(),
+            include: call.include,
+            headers: true,
+        },
         registry: server.registry_receiver(),
         stop: server.stopping(),
         server: server.clone(),
@@ -111,9 +116,7 @@ async fn start(server: &Server, call: &Call, options: &ListOptions) -> ApiResult
             let error = too_old(from.unwrap_or(0), gone.oldest);
             Ok(Started { error: Some(error), ..Started::default() })
         }
-        Err(ReadError::Future { current }) => {
-            Err(ApiError::too_large_resource_version(from.unwrap_or(0), current))
-        }
+        Err(ReadError::Future { current }) => Err(ApiError::too_large_resource_version(from.unwrap_or(0), current)),
     }
 }
 
@@ -308,7 +311,8 @@ impl Line {
         if end_of_initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata});
+        let object =
+            json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata});
         self.value(out, "BOOKMARK", &object, now);
     }
 }

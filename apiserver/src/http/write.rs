@@ -84,14 +84,7 @@ async fn create_object(
     Err(ApiError::internal("no free name was found"))
 }
 
-fn context<'a>(
-    call: &'a Call,
-    part: Part,
-    manager: &'a str,
-    force: bool,
-    now: &'a str,
-    uid: &'a str,
-) -> Context<'a> {
+fn context<'a>(call: &'a Call, part: Part, manager: &'a str, force: bool, now: &'a str, uid: &'a str) -> Context<'a> {
     Context { resource: &call.resource, part, manager, force, now, uid, namespace: call.namespace() }
 }
 
@@ -254,7 +247,9 @@ fn decode_scale(bytes: &[u8], syntax: negotiate::Syntax) -> ApiResult<Value> {
     let document = admit::parse(bytes, syntax).map_err(ApiError::bad_request)?;
     let kind = document.value["kind"].as_str().unwrap_or("Scale");
     if kind != "Scale" {
-        let why = format!("{kind} in version \"v1\" cannot be handled as a Scale: no kind {kind:?} is registered for version \"autoscaling/v1\"");
+        let why = format!(
+            "{kind} in version \"v1\" cannot be handled as a Scale: no kind {kind:?} is registered for version \"autoscaling/v1\""
+        );
         return Err(ApiError::bad_request(why));
     }
     Ok(document.value)
@@ -280,7 +275,9 @@ fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -
             return Err(ApiError::bad_request("invalid object type: /, Kind="));
         }
         if given != expected {
-            let why = format!("Incorrect version specified in apply patch. Specified patch version: {given}, expected: {expected}");
+            let why = format!(
+                "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {expected}"
+            );
             return Err(ApiError::bad_request(why));
         }
     }
@@ -379,7 +376,9 @@ async fn create_instead(
         Mechanism::Apply(config) => {
             let given = meta::uid(config);
             if !given.is_empty() {
-                let why = format!("uid mismatch: the provided object specified uid {given}, and no existing object was found");
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {given}, and no existing object was found"
+                );
                 return Err(ApiError::conflict(resource.qualified(), &call.path.name, &why));
             }
             let object = ctx.apply(|apply| crate::apply::apply(None, config, apply)).map_err(refuse_apply)?;
@@ -422,7 +421,8 @@ fn applied(ctx: &Context<'_>, config: &Value, live: &Value) -> ApiResult<Changed
     };
     let object = object.map_err(refuse_apply)?;
     check_given(resource, &object, live)?;
-    let incoming = admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
+    let incoming =
+        admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
     let warnings = metadata::finalizer_warnings(&incoming.object, Some(live));
     Ok(Changed { outcome: change::update(ctx, incoming.object, live, true)?, warnings })
 }
@@ -494,7 +494,9 @@ fn patched(
         ApiError::bad_request(format!("{prefix}{why}"))
     })?;
     if kind != PatchType::Json && !document.value.is_object() {
-        return Err(ApiError::bad_request(format!("{prefix}json: cannot unmarshal into Go value of type map[string]interface {{}}")));
+        return Err(ApiError::bad_request(format!(
+            "{prefix}json: cannot unmarshal into Go value of type map[string]interface {{}}"
+        )));
     }
     let result = match kind {
         PatchType::Json => patch::json(live, &document.value),
@@ -563,9 +565,10 @@ fn problem(resource: &Resource, problem: Problem) -> ApiError {
     let kind = &resource.kind;
     match problem {
         Problem::Strict(problems) => ApiError::bad_request(format!("strict decoding error: {}", problems.join(", "))),
-        Problem::Wrong(why) => {
-            ApiError::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", resource.version))
-        }
+        Problem::Wrong(why) => ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
+            resource.version
+        )),
     }
 }
 

@@ -25,12 +25,7 @@ const fn row(group: &'static str, kind: &'static str, plural: &'static str, buil
 const ROWS: &[Row] = &[
     Row { short: &["cm"], ..row("", "ConfigMap", "configmaps", Builtin::ConfigMap) },
     Row { short: &["ev"], ..row("", "Event", "events", Builtin::Event) },
-    Row {
-        short: &["ns"],
-        namespaced: false,
-        status: true,
-        ..row("", "Namespace", "namespaces", Builtin::Namespace)
-    },
+    Row { short: &["ns"], namespaced: false, status: true, ..row("", "Namespace", "namespaces", Builtin::Namespace) },
     row("", "Secret", "secrets", Builtin::Secret),
     Row { short: &["sa"], ..row("", "ServiceAccount", "serviceaccounts", Builtin::ServiceAccount) },
     Row { short: &["ev"], ..row("events.k8s.io", "Event", "events", Builtin::EventsV1) },

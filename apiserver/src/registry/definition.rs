@@ -35,7 +35,8 @@ fn flag(version: &Value, key: &str) -> bool {
 pub fn set_defaults(definition: &mut Value) {
     let kind = text(definition, "/spec/names/kind").to_string();
     if let Some(names) = definition.pointer_mut("/spec/names").and_then(Value::as_object_mut) {
-        let absent = |names: &Map<String, Value>, key: &str| names.get(key).and_then(Value::as_str).unwrap_or("").is_empty();
+        let absent =
+            |names: &Map<String, Value>, key: &str| names.get(key).and_then(Value::as_str).unwrap_or("").is_empty();
         if absent(names, "singular") {
             names.insert("singular".into(), kind.to_lowercase().into());
         }
@@ -188,7 +189,9 @@ fn go_versions(versions: &[Value]) -> String {
     let one = |v: &Value| {
         let (name, warning) = (&v["name"], &v["deprecationWarning"]);
         let (served, storage, deprecated) = (flag(v, "served"), flag(v, "storage"), flag(v, "deprecated"));
-        format!("{{\"Name\":{name},\"Served\":{served},\"Storage\":{storage},\"Deprecated\":{deprecated},\"DeprecationWarning\":{warning},\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}")
+        format!(
+            "{{\"Name\":{name},\"Served\":{served},\"Storage\":{storage},\"Deprecated\":{deprecated},\"DeprecationWarning\":{warning},\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}"
+        )
     };
     format!("[{}]", versions.iter().map(one).collect::<Vec<_>>().join(","))
 }
@@ -295,7 +298,9 @@ fn validate_immutable(definition: &Value, old: &Value, errors: &mut Vec<FieldErr
     let names: Vec<&str> = versions(definition).iter().filter_map(|v| v["name"].as_str()).collect();
     for (i, stored) in strings(old.pointer("/status/storedVersions")).iter().enumerate() {
         if !names.contains(&stored.as_str()) {
-            let why = format!("missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions");
+            let why = format!(
+                "missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions"
+            );
             errors.push(FieldError::invalid(format!("status.storedVersions[{i}]"), stored.as_str(), why));
         }
     }
@@ -316,7 +321,8 @@ pub fn set_condition(definition: &mut Value, kind: &str, status: &str, reason: &
         *slot = json!([]);
     }
     let Some(conditions) = slot.as_array_mut() else { return };
-    let mut wanted = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
+    let mut wanted =
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
     match conditions.iter_mut().find(|c| c["type"] == kind) {
         Some(condition) => {
             if condition["status"] == status {
@@ -372,7 +378,8 @@ fn accept_names(definition: &mut Value, others: &[&Value]) -> Option<(&'static s
         kinds.extend(["kind", "listKind"].iter().filter_map(|k| names[*k].as_str()).map(ToString::to_string));
     }
     let wanted = definition.pointer("/spec/names").cloned().unwrap_or_default();
-    let mut accepted = definition.pointer("/status/acceptedNames").cloned().unwrap_or_else(|| json!({"plural": "", "kind": ""}));
+    let mut accepted =
+        definition.pointer("/status/acceptedNames").cloned().unwrap_or_else(|| json!({"plural": "", "kind": ""}));
     let mut problem = None;
     let mut take = |key: &str, reason: &'static str, used: &BTreeSet<String>| {
         let values = match &wanted[key] {

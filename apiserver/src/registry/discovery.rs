@@ -16,7 +16,8 @@ pub fn core_versions(address: &str) -> Value {
 
 /// `/apis`.
 pub fn groups(registry: &Registry) -> Value {
-    let groups: Vec<Value> = by_group(registry).into_iter().map(|(name, versions)| group_body(name, &versions)).collect();
+    let groups: Vec<Value> =
+        by_group(registry).into_iter().map(|(name, versions)| group_body(name, &versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
@@ -38,7 +39,8 @@ pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Valu
         return None;
     }
     let list: Vec<Value> = served.iter().flat_map(|r| resource_rows(r)).collect();
-    let mut body = json!({"kind": "APIResourceList", "groupVersion": super::kind::api_version(group, version), "resources": list});
+    let mut body =
+        json!({"kind": "APIResourceList", "groupVersion": super::kind::api_version(group, version), "resources": list});
     if !group.is_empty() {
         body["apiVersion"] = "v1".into();
     }
@@ -194,7 +196,8 @@ mod tests {
     fn core_lists_subresources() {
         let registry = Registry::builtin();
         let list = resources(&registry, "", "v1").unwrap();
-        let names: Vec<&str> = list["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+        let names: Vec<&str> =
+            list["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         for name in ["namespaces", "namespaces/status", "namespaces/finalize", "secrets", "serviceaccounts/token"] {
             assert!(names.contains(&name), "{name} in {names:?}");
         }

@@ -146,8 +146,7 @@ impl Parser {
             match self.peek(true) {
                 (Token::Identifier | Token::Not, _) => {
                     let parsed = self.requirement();
-                    requirements
-                        .push(parsed.map_err(|e| SelectorError(format!("unable to parse requirement: {e}")))?);
+                    requirements.push(parsed.map_err(|e| SelectorError(format!("unable to parse requirement: {e}")))?);
                     match self.next(true) {
                         (Token::End, _) => return Ok(requirements),
                         (Token::Comma, _) => match self.peek(true) {
@@ -285,12 +284,38 @@ mod tests {
     #[test]
     fn every_operator() {
         for yes in [
-            "", "app", "app=x", "app==x", "app = x", "app!=y", "none!=y", "!none", "app in (x,y)", "app in (y, x),tier",
-            "app notin (z)", "none notin (z)", "n>4", "n<6", "app,tier=front,!none", "in!=3",
+            "",
+            "app",
+            "app=x",
+            "app==x",
+            "app = x",
+            "app!=y",
+            "none!=y",
+            "!none",
+            "app in (x,y)",
+            "app in (y, x),tier",
+            "app notin (z)",
+            "none notin (z)",
+            "n>4",
+            "n<6",
+            "app,tier=front,!none",
+            "in!=3",
         ] {
             assert!(select(yes), "{yes}");
         }
-        for no in ["none", "app=y", "app!=x", "!app", "app in (y)", "app notin (x)", "n>5", "n<5", "app>1", "none=", "app in ()"] {
+        for no in [
+            "none",
+            "app=y",
+            "app!=x",
+            "!app",
+            "app in (y)",
+            "app notin (x)",
+            "n>5",
+            "n<5",
+            "app>1",
+            "none=",
+            "app in ()",
+        ] {
             assert!(!select(no), "{no}");
         }
     }
