@@ -346,7 +346,7 @@ async fn explain_and_api_resources_come_from_the_server() {
 async fn edit_sends_what_the_editor_changed() {
     let world = World::filled().await;
     let editor = world.write("editor.sh", "#!/bin/sh\nsed -i 's/replicas: 1/replicas: 4/' \"$1\"\n");
-    let said = world.run(&format!("edit worker/story --editor true")).await;
+    let said = world.run("edit worker/story --editor true").await;
     assert_eq!(said.exit, Exit::Done, "an editor that changes nothing: {said:?}");
     assert!(said.err.contains("no changes made"), "{said:?}");
     let context = world.context("", CancellationToken::new());

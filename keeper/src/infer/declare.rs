@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use rbee_crds::{Assignment, Hive, Model, Worker, names::LABEL_CREATED_BY};
+use rbee_crds::{Assignment, ConditionStatus, Hive, Model, Worker, condition, names::LABEL_CREATED_BY, worker};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,15 @@ pub struct Source {
     pub worker: String,
     /// Why the Model could not be had before this.
     pub refused: Option<String>,
+    /// What was not there before: it goes again if nothing comes of it.
+    pub made: Made,
+}
+
+/// Objects that were made for this answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    pub model: bool,
+    pub worker: bool,
 }
 
 /// What was found or declared.
@@ -48,7 +57,12 @@ pub async fn answerer(
     if let Choice::Worker(name) = choice {
         let found = workers.get_opt(name).await?;
         let worker = found.ok_or_else(|| not_found("worker", name, namespace))?;
-        return Ok(Answerer::Coming(Source { model: worker.spec.model_ref.name, worker: name.clone(), refused: None }));
+        return Ok(Answerer::Coming(Source {
+            model: worker.spec.model_ref.name,
+            worker: name.clone(),
+            refused: None,
+            made: Made::default(),
+        }));
     }
     let assignments: Api<Assignment> = Api::namespaced(client.clone(), namespace);
     let replicas = assignments.list(&ListParams::default()).await?.items;
@@ -56,6 +70,7 @@ pub async fn answerer(
         return Ok(Answerer::Ready(Box::new(replica.clone())));
     }
     let models: Api<Model> = Api::namespaced(client.clone(), namespace);
+    let mut made = Made::default();
     let (model, refused) = match choice {
         Choice::Model(name) => {
             let found = models.get_opt(name).await?.ok_or_else(|| not_found("model", name, namespace))?;
@@ -65,16 +80,32 @@ pub async fn answerer(
             let name = reference.object_name();
             let before = models.get_opt(&name).await?;
             apply(&models, &name, &model_object(&name, &reference.to_string())).await?;
+            made.model = before.is_none();
             (name, before.as_ref().and_then(refusal))
         }
         Choice::Worker(_) => (String::new(), None),
     };
-    if let Some(worker) = coming(&workers, &model, args, wish).await? {
-        return Ok(Answerer::Coming(Source { model, worker, refused }));
+    let there = workers.list(&ListParams::default()).await?.items;
+    if let Some(worker) = coming(&there, &model, args, wish) {
+        return Ok(Answerer::Coming(Source { model, worker, refused, made }));
     }
     let name = worker_name(&model, args, wish);
+    made.worker = !there.iter().any(|w| w.metadata.name.as_deref() == Some(name.as_str()));
     apply(&workers, &name, &worker_object(&name, &model, args, wish)).await?;
-    Ok(Answerer::Coming(Source { model, worker: name, refused }))
+    Ok(Answerer::Coming(Source { model, worker: name, refused, made }))
+}
+
+/// Takes away what was made for an answer that will not come. What cannot be deleted idles out.
+pub async fn undo(client: &Client, namespace: &str, source: &Source) {
+    let params = DeleteParams::default();
+    if source.made.worker {
+        let workers: Api<Worker> = Api::namespaced(client.clone(), namespace);
+        let _ = workers.delete(&source.worker, &params).await;
+    }
+    if source.made.model {
+        let models: Api<Model> = Api::namespaced(client.clone(), namespace);
+        let _ = models.delete(&source.model, &params).await;
+    }
 }
 
 fn not_found(kind: &str, name: &str, namespace: &str) -> Error {
@@ -94,16 +125,21 @@ fn serves(replica: &Assignment, choice: &Choice, args: &ModelArgs) -> bool {
     model && args.backend.is_none_or(|b| b == spec.backend) && args.device.is_none_or(|d| d == spec.device)
 }
 
-/// A Worker of that Model that wants replicas, where nothing special is asked for: it need not be declared again.
-async fn coming(workers: &Api<Worker>, model: &str, args: &ModelArgs, wish: &Wish) -> Result<Option<String>, Error> {
+/// A Worker that people declared for that Model and that has or may get a place, where nothing special is asked for.
+fn coming(workers: &[Worker], model: &str, args: &ModelArgs, wish: &Wish) -> Option<String> {
     if is_special(args, wish) {
-        return Ok(None);
+        return None;
     }
-    let found = workers.list(&ListParams::default()).await?.items;
-    let mut wanted = found.into_iter().filter(|w| {
-        w.spec.model_ref.name == model && w.metadata.deletion_timestamp.is_none() && w.spec.wanted_replicas() > 0
-    });
-    Ok(wanted.next().and_then(|w| w.metadata.name))
+    let will_do = |w: &&Worker| {
+        let conditions = w.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let scheduled = condition::find(conditions, worker::SCHEDULED);
+        w.spec.model_ref.name == model
+            && w.metadata.deletion_timestamp.is_none()
+            && w.spec.wanted_replicas() > 0
+            && !w.metadata.labels.as_ref().is_some_and(|l| l.contains_key(LABEL_CREATED_BY))
+            && scheduled.is_none_or(|c| c.status != ConditionStatus::False)
+    };
+    workers.iter().find(will_do).and_then(|w| w.metadata.name.clone())
 }
 
 fn is_special(args: &ModelArgs, wish: &Wish) -> bool {
@@ -206,6 +242,23 @@ mod tests {
         let other = worker_name("bee-1", &args(Some(Backend::Cuda), Some(0)), &Wish::default());
         assert_eq!(plain, "bee-1");
         assert!(cuda.starts_with("bee-1-") && cuda != other && cuda.len() <= 63, "{cuda}");
+    }
+
+    #[test]
+    fn only_what_people_declared_and_may_run_is_joined() {
+        let worker = |name: &str, label: Option<&str>, scheduled: &str| -> Worker {
+            let mut object = worker_object(name, "bee", &args(None, None), &Wish::default());
+            object["metadata"]["labels"] = label.map_or(json!({}), |l| json!({LABEL_CREATED_BY: l}));
+            object["status"] = json!({"conditions": [{"type": "Scheduled", "status": scheduled, "reason": "R", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+            serde_json::from_value(object).unwrap()
+        };
+        let all =
+            [worker("bee-cuda", Some("infer"), "True"), worker("stuck", None, "False"), worker("good", None, "True")];
+        let joined = |workers: &[Worker], args: &ModelArgs| coming(workers, "bee", args, &Wish::default());
+        assert_eq!(joined(&all, &args(None, None)).as_deref(), Some("good"));
+        assert_eq!(joined(&all[..2], &args(None, None)), None);
+        assert_eq!(joined(&all, &args(Some(Backend::Cpu), None)), None, "it may be of another backend");
     }
 
     #[test]

@@ -118,7 +118,11 @@ pub(crate) async fn locate(
             let mut progress = Progress::overlooking(source.refused.clone());
             let watching = watch::ready_replica(client, namespace, &source, &wish, &mut progress, context);
             match tokio::time::timeout(args.timeout, watching).await {
-                Ok(replica) => replica?,
+                Ok(Ok(replica)) => replica,
+                Ok(Err(error)) => {
+                    declare::undo(client, namespace, &source).await;
+                    return Err(error);
+                }
                 Err(_) => {
                     let seconds = args.timeout.as_secs();
                     let why = match progress.waiting_on.as_str() {
