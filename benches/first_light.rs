@@ -15,7 +15,11 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use kube::{Api, Client, Config, api::PostParams, config::{KubeConfigOptions, Kubeconfig}};
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use rbee_crds::{Model, ModelSpec};
 use support::Sandbox;
 
@@ -33,8 +37,17 @@ fn main() {
 
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| text.lines().find(|l| l.starts_with(name)).and_then(|l| l.split_once(':')).map(|(_, v)| v.trim().to_owned()).unwrap_or_default();
-    let class = ["amx_int8", "avx512_vnni", "avx512f", "avx2"].into_iter().find(|f| field("flags").split(' ').any(|g| g == *f)).unwrap_or("none of AVX2, AVX-512, AMX");
+    let field = |name: &str| {
+        text.lines()
+            .find(|l| l.starts_with(name))
+            .and_then(|l| l.split_once(':'))
+            .map(|(_, v)| v.trim().to_owned())
+            .unwrap_or_default()
+    };
+    let class = ["amx_int8", "avx512_vnni", "avx512f", "avx2"]
+        .into_iter()
+        .find(|f| field("flags").split(' ').any(|g| g == *f))
+        .unwrap_or("none of AVX2, AVX-512, AMX");
     format!("{} ({class}), {} cores", field("model name"), std::thread::available_parallelism().map_or(0, usize::from))
 }
 
@@ -54,7 +67,9 @@ fn stories() {
         first.push(begun.elapsed().as_secs_f64());
         let told = child.wait_with_output().expect("its end");
         let stderr = String::from_utf8_lossy(&told.stderr).into_owned();
-        rate.extend(stderr.split_once(" tok/s").and_then(|(before, _)| before.rsplit(['(', ' ']).next()?.parse::<f64>().ok()));
+        rate.extend(
+            stderr.split_once(" tok/s").and_then(|(before, _)| before.rsplit(['(', ' ']).next()?.parse::<f64>().ok()),
+        );
     }
     print_row("start to first token, everything included", "s", &mut first);
     print_row("tinybee, one stream", "tok/s", &mut rate);
@@ -95,7 +110,8 @@ async fn creates() {
 
 async fn create(client: &Client, tag: &str, writers: usize) -> f64 {
     let models: Api<Model> = Api::namespaced(client.clone(), "default");
-    let spec: ModelSpec = serde_json::from_value(serde_json::json!({"uri": "https://bench.invalid/model.gguf"})).expect("a spec");
+    let spec: ModelSpec =
+        serde_json::from_value(serde_json::json!({"uri": "https://bench.invalid/model.gguf"})).expect("a spec");
     let begun = Instant::now();
     stream::iter(0..CREATES)
         .for_each_concurrent(writers, |number| {
@@ -111,7 +127,8 @@ async fn create(client: &Client, tag: &str, writers: usize) -> f64 {
 
 async fn client(kubeconfig: &Path) -> Client {
     let read = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-    Client::try_from(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.expect("its cluster")).expect("a client")
+    Client::try_from(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.expect("its cluster"))
+        .expect("a client")
 }
 
 /// etcd and kube-apiserver, stopped when dropped.
@@ -145,6 +162,10 @@ fn script(name: &str) -> PathBuf {
 fn print_row(what: &str, unit: &str, values: &mut [f64]) {
     values.sort_by(f64::total_cmp);
     if let (Some(least), Some(most)) = (values.first(), values.last()) {
-        println!("{what}: median {:.2} {unit} [{least:.2} – {most:.2}], {} runs", values[values.len() / 2], values.len());
+        println!(
+            "{what}: median {:.2} {unit} [{least:.2} – {most:.2}], {} runs",
+            values[values.len() / 2],
+            values.len()
+        );
     }
 }

@@ -11,7 +11,9 @@ use crate::config::{self, Config};
 /// Declarative LLM inference: declare Models and Workers, rbee runs them on one machine, a rack, or Kubernetes.
 #[derive(Parser, Debug)]
 #[command(name = "rbee", version, propagate_version = true, arg_required_else_help = true, subcommand_required = true)]
-#[command(after_help = "Every flag can be set by its environment variable, or in config.yaml under RBEE_HOME (default ~/.rbee) by the name that its help gives.")]
+#[command(
+    after_help = "Every flag can be set by its environment variable, or in config.yaml under RBEE_HOME (default ~/.rbee) by the name that its help gives."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

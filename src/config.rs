@@ -52,7 +52,10 @@ fn dress(command: Command, config: &Config) -> Command {
         let Some(long) = arg.get_long().map(str::to_owned).filter(|_| takes_config(&arg)) else { return arg };
         let key = camel(&long);
         let has_env = arg.get_env().is_some();
-        let help = arg.get_help().map(|h| format!("{h} [config.yaml: {key}]")).unwrap_or_else(|| format!("[config.yaml: {key}]"));
+        let help = arg
+            .get_help()
+            .map(|h| format!("{h} [config.yaml: {key}]"))
+            .unwrap_or_else(|| format!("[config.yaml: {key}]"));
         let mut arg = arg.help(help).hide_env_values(true);
         if !has_env {
             arg = arg.env(format!("RBEE_{}", long.replace('-', "_").to_uppercase()));
@@ -67,7 +70,8 @@ fn dress(command: Command, config: &Config) -> Command {
 
 fn takes_config(arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
-    !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version | ArgAction::HelpShort | ArgAction::HelpLong) && !["help", "version"].contains(&id)
+    !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version | ArgAction::HelpShort | ArgAction::HelpLong)
+        && !["help", "version"].contains(&id)
 }
 
 /// `gateway-listen` → `gatewayListen`.

@@ -19,7 +19,9 @@ impl Home {
         if let Some(home) = std::env::var_os("RBEE_HOME").filter(|v| !v.is_empty()) {
             return Ok(Self(std::path::absolute(PathBuf::from(home))?));
         }
-        let user = std::env::var_os("HOME").filter(|v| !v.is_empty()).context("neither RBEE_HOME nor HOME is set: say where rbee may keep its data")?;
+        let user = std::env::var_os("HOME")
+            .filter(|v| !v.is_empty())
+            .context("neither RBEE_HOME nor HOME is set: say where rbee may keep its data")?;
         Ok(Self(std::path::absolute(PathBuf::from(user))?.join(".rbee")))
     }
 
@@ -44,7 +46,11 @@ impl Home {
 
 /// Makes a folder and those above it that are missing, each 0700.
 pub fn private_dir(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make the folder {}", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
@@ -76,7 +82,10 @@ pub fn lock(path: &Path, what: &str) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(fs::TryLockError::WouldBlock) => {
-            anyhow::bail!("{what} is running with this folder already ({} is locked): stop it, or give this one another --data-dir", path.display())
+            anyhow::bail!(
+                "{what} is running with this folder already ({} is locked): stop it, or give this one another --data-dir",
+                path.display()
+            )
         }
         Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }

@@ -11,7 +11,9 @@ pub fn start(command: &Command) {
     let usual = match command {
         Command::Keeper(_) => "error",
         Command::Worker(_) => "info",
-        Command::Up(_) | Command::Queen(_) | Command::Hive(_) => "warn,rbee=info,rbee_agent=info,rbee_controller=info,rbee_gateway=info,rbee_apiserver=info",
+        Command::Up(_) | Command::Queen(_) | Command::Hive(_) => {
+            "warn,rbee=info,rbee_agent=info,rbee_controller=info,rbee_gateway=info,rbee_apiserver=info"
+        }
     };
     let filter = EnvFilter::try_from_env("RBEE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).with_target(true).init();

@@ -56,7 +56,12 @@ fn typed() -> Result<(Home, Cli)> {
     let home = Home::from_environment()?;
     let args = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let matches = command_line(&home)?.get_matches_from(cli::by_name(args));
-    Ok((home, Cli::from_arg_matches(&matches).map_err(|error| error.exit()).unwrap_or_else(|never: std::convert::Infallible| match never {})))
+    Ok((
+        home,
+        Cli::from_arg_matches(&matches)
+            .map_err(|error| error.exit())
+            .unwrap_or_else(|never: std::convert::Infallible| match never {}),
+    ))
 }
 
 fn command_line(home: &Home) -> Result<clap::Command> {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kube::{Client, Config, config::{KubeConfigOptions, Kubeconfig}};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use rbee_apiserver::{ApiServer, Identity, pki::Names};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::net::TcpListener;
@@ -23,7 +26,8 @@ pub struct Embedded {
 impl Embedded {
     /// A server whose objects end with the process; nothing listens.
     pub async fn in_memory() -> Result<Self> {
-        let server = ApiServer::open(server_config(None, Vec::new())).await.context("cannot open the API server in memory")?;
+        let server =
+            ApiServer::open(server_config(None, Vec::new())).await.context("cannot open the API server in memory")?;
         Ok(Self { server: Arc::new(server), listening: None })
     }
 
@@ -31,7 +35,9 @@ impl Embedded {
     pub async fn on_disk(folder: PathBuf, address: SocketAddr) -> Result<Self> {
         let listener = bind(address, "--api-listen").await?;
         let address = listener.local_addr()?;
-        let server = ApiServer::open(server_config(Some(folder), vec![address.ip()])).await.context("cannot open the API server")?;
+        let server = ApiServer::open(server_config(Some(folder), vec![address.ip()]))
+            .await
+            .context("cannot open the API server")?;
         if let Some(notice) = server.notice() {
             eprintln!("api server: {notice}");
         }
@@ -54,14 +60,17 @@ impl Embedded {
     pub fn remote(&self) -> Result<Option<Config>> {
         let Some(url) = self.url() else { return Ok(None) };
         let mut config = Config::new(url.parse().context("the API server's address is no URL")?);
-        let ca = CertificateDer::from_pem_slice(self.server.ca_pem().as_bytes()).context("the CA's certificate is no PEM")?;
+        let ca = CertificateDer::from_pem_slice(self.server.ca_pem().as_bytes())
+            .context("the CA's certificate is no PEM")?;
         config.root_cert = Some(vec![ca.as_ref().to_vec()]);
         Ok(Some(config))
     }
 
     /// Resolves when it can serve no more.
     pub async fn ended(&mut self) -> anyhow::Error {
-        let broken = |reason: Arc<str>| anyhow::anyhow!("the store failed, and what is on disk is not known until it is opened again: {reason}");
+        let broken = |reason: Arc<str>| {
+            anyhow::anyhow!("the store failed, and what is on disk is not known until it is opened again: {reason}")
+        };
         match &mut self.listening {
             None => broken(self.server.fatal().await),
             Some((part, _)) => tokio::select! {
@@ -95,5 +104,7 @@ fn serve(server: &Arc<ApiServer>, listener: TcpListener) -> Part {
 pub async fn kubeconfig(file: &std::path::Path, context: Option<String>) -> Result<Config> {
     let read = Kubeconfig::read_from(file).with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(read, &options).await.with_context(|| format!("the kubeconfig {} cannot be used", file.display()))
+    Config::from_custom_kubeconfig(read, &options)
+        .await
+        .with_context(|| format!("the kubeconfig {} cannot be used", file.display()))
 }

@@ -56,7 +56,12 @@ pub async fn start(args: &HiveCommon, folder: PathBuf, client: ClientSource) -> 
 }
 
 /// A hive whose workers are this executable.
-pub fn config(name: String, data_dir: PathBuf, client: ClientSource, listener: TcpListener) -> Result<rbee_agent::Config> {
+pub fn config(
+    name: String,
+    data_dir: PathBuf,
+    client: ClientSource,
+    listener: TcpListener,
+) -> Result<rbee_agent::Config> {
     let exe = std::env::current_exe().context("this executable has no path: workers cannot be started")?;
     Ok(rbee_agent::Config {
         name,

@@ -14,7 +14,8 @@ use crate::{bare_command_line, home::Home, signals};
 
 /// Runs one command; its exit code is the contract's.
 pub async fn run(command: Command, home: &Home) -> Result<ExitCode> {
-    let context = Context::new(home.path().to_owned(), env!("CARGO_PKG_VERSION"), signals::shutdown()?, bare_command_line);
+    let context =
+        Context::new(home.path().to_owned(), env!("CARGO_PKG_VERSION"), signals::shutdown()?, bare_command_line);
     let alone = match &command {
         Command::Infer(args) => match needs_own_plane(args, &context).await {
             Ok(alone) => alone,
@@ -22,7 +23,8 @@ pub async fn run(command: Command, home: &Home) -> Result<ExitCode> {
         },
         _ => false,
     };
-    let exit = if alone { infer_alone(command, context, home).await? } else { rbee_keeper::run(command, context).await };
+    let exit =
+        if alone { infer_alone(command, context, home).await? } else { rbee_keeper::run(command, context).await };
     Ok(exit.into())
 }
 

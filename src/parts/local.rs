@@ -32,7 +32,11 @@ impl Local {
         let client = hive::in_process(&api, "local")?;
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "--hive-listen").await?;
         let timing = Timing { stop_limit: Duration::from_secs(3), ..Timing::default() };
-        let config = rbee_agent::Config { timing, models_dir: Some(models), ..hive::config("local".into(), folder.path().into(), client, listener)? };
+        let config = rbee_agent::Config {
+            timing,
+            models_dir: Some(models),
+            ..hive::config("local".into(), folder.path().into(), client, listener)?
+        };
         let hive = Part::start("hive", |stop| rbee_agent::run(config, stop));
         Ok(Self { api, controllers, hive, folder })
     }

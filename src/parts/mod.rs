@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Binds, or says which flag takes another address.
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: give another address with {flag}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: give another address with {flag}"))
 }
 
 /// A part that runs in this process, and the token that ends it.
@@ -39,7 +41,10 @@ impl Part {
     /// Asks the part to end and waits for it.
     pub async fn stop(self) -> Result<()> {
         self.stop.cancel();
-        self.task.await.with_context(|| format!("the {} broke", self.name))?.with_context(|| format!("the {} failed", self.name))
+        self.task
+            .await
+            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} failed", self.name))
     }
 
     /// Resolves when the part ends by itself, with what it said.

@@ -120,13 +120,16 @@ impl QueenParts {
 
 /// The controllers, acting with this client.
 pub fn controllers(client: kube::Client, identity: String) -> Part {
-    Part::start("controllers", |stop| rbee_controller::run(rbee_controller::Config::new(client, identity, VERSION), stop))
+    Part::start("controllers", |stop| {
+        rbee_controller::run(rbee_controller::Config::new(client, identity, VERSION), stop)
+    })
 }
 
 fn gateway_part(client: kube::Client, listener: tokio::net::TcpListener, listen: &QueenListen) -> Result<Part> {
     let address = listener.local_addr()?;
     let keys = match &listen.gateway_keys_file {
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read the gateway's keys in {}", file.display()))?,
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the gateway's keys in {}", file.display()))?,
         None => String::new(),
     };
     let config = rbee_gateway::Config {
@@ -151,9 +154,14 @@ pub fn url(address: SocketAddr) -> String {
 /// This machine's name as an object's name: lower case, letters, digits, `-` and `.`.
 pub fn host_name() -> Result<String> {
     let uname = rustix::system::uname();
-    let name: String = uname.nodename().to_string_lossy().to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let name: String = uname
+        .nodename()
+        .to_string_lossy()
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .collect();
     let name = name.trim_matches(['-', '.']).to_owned();
     anyhow::ensure!(!name.is_empty(), "this machine has no host name: give one with --name");
     Ok(name)
 }
-

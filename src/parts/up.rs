@@ -20,7 +20,12 @@ pub async fn run(args: cli::Up, home: &Home) -> Result<ExitCode> {
 }
 
 /// The same with the hive's data in `hive_folder`.
-pub async fn run_with(listen: QueenListen, hive_args: HiveCommon, hive_folder: PathBuf, home: &Home) -> Result<ExitCode> {
+pub async fn run_with(
+    listen: QueenListen,
+    hive_args: HiveCommon,
+    hive_folder: PathBuf,
+    home: &Home,
+) -> Result<ExitCode> {
     let shutdown = signals::shutdown()?;
     let mut queen = QueenParts::standalone(home, home.queen(), &listen).await?;
     home::private_dir(&hive_folder)?;

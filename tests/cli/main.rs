@@ -3,8 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod parts;
 mod manifests;
+mod parts;
 mod verbs;
 
 use support::Sandbox;
@@ -15,7 +15,22 @@ fn help_and_version_need_nothing() {
     let version = sandbox.run(&["--version"]).ok().stdout;
     assert_eq!(version, format!("rbee {}\n", env!("CARGO_PKG_VERSION")));
     let help = sandbox.run(&["--help"]).ok().stdout;
-    for verb in ["infer", "up", "queen", "hive", "worker", "apply", "get", "describe", "wait", "scale", "delete", "kubeconfig", "crds", "token"] {
+    for verb in [
+        "infer",
+        "up",
+        "queen",
+        "hive",
+        "worker",
+        "apply",
+        "get",
+        "describe",
+        "wait",
+        "scale",
+        "delete",
+        "kubeconfig",
+        "crds",
+        "token",
+    ] {
         assert!(help.lines().any(|l| l.trim_start().starts_with(&format!("{verb} "))), "no {verb} in {help}");
     }
     assert!(!sandbox.home().exists(), "a look at the help made a home");
@@ -64,7 +79,10 @@ fn the_definitions_are_the_files_in_git() {
     let mut printed: Vec<&str> = printed.split("---\n").filter(|d| !d.trim().is_empty()).collect();
     printed.sort_unstable();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/crds");
-    let mut kept: Vec<String> = std::fs::read_dir(folder).expect("manifests/crds").map(|e| std::fs::read_to_string(e.expect("an entry").path()).expect("a file")).collect();
+    let mut kept: Vec<String> = std::fs::read_dir(folder)
+        .expect("manifests/crds")
+        .map(|e| std::fs::read_to_string(e.expect("an entry").path()).expect("a file"))
+        .collect();
     kept.sort_unstable();
     assert_eq!(printed, kept);
 }

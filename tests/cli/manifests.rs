@@ -2,7 +2,8 @@
 
 use crate::support::Sandbox;
 
-const WORKER: &str = "apiVersion: rbee.dev/v1alpha1\nkind: Worker\nmetadata:\n  name: bad\nspec:\n  modelRef:\n    name: bee\n";
+const WORKER: &str =
+    "apiVersion: rbee.dev/v1alpha1\nkind: Worker\nmetadata:\n  name: bad\nspec:\n  modelRef:\n    name: bee\n";
 
 #[test]
 fn what_is_wrong_is_said_with_its_line() {

@@ -99,12 +99,30 @@ fn two_hives_join_by_token_and_share_the_replicas() {
         .iter()
         .map(|name| {
             let folder = sandbox.path(&format!("hive-{name}")).display().to_string();
-            sandbox.start(&["hive", "--queen", &api, "--token", token.trim(), "--name", name, "--data-dir", &folder, "--hive-listen", "127.0.0.1:0"])
+            sandbox.start(&[
+                "hive",
+                "--queen",
+                &api,
+                "--token",
+                token.trim(),
+                "--name",
+                name,
+                "--data-dir",
+                &folder,
+                "--hive-listen",
+                "127.0.0.1:0",
+            ])
         })
         .collect();
     hives.iter().for_each(|h| drop(h.url("hive")));
     wait_until("both hives are Ready", 40, || {
-        sandbox.run(&["get", "hives", "--no-headers"]).stdout.lines().filter(|l| l.split_whitespace().nth(1) == Some("True")).count() == 2
+        sandbox
+            .run(&["get", "hives", "--no-headers"])
+            .stdout
+            .lines()
+            .filter(|l| l.split_whitespace().nth(1) == Some("True"))
+            .count()
+            == 2
     });
     let manifest = "apiVersion: rbee.dev/v1alpha1\nkind: Model\nmetadata: {name: bee}\nspec: {uri: 'builtin:tinybee'}\n---\napiVersion: rbee.dev/v1alpha1\nkind: Worker\nmetadata: {name: bee}\nspec: {modelRef: {name: bee}, replicas: 4, backend: cpu}\n";
     sandbox.feed(&["apply", "-f", "-"], manifest).ok();

@@ -27,7 +27,9 @@ fn from_apply_to_delete() {
         assert!(described.contains(word), "no {word} in {described}");
     }
     sandbox.run(&["scale", "worker/tinybee", "--replicas=2"]).ok();
-    wait_until("two replicas are Ready", 60, || json(&sandbox, &["get", "worker", "tinybee"])["status"]["readyReplicas"] == 2);
+    wait_until("two replicas are Ready", 60, || {
+        json(&sandbox, &["get", "worker", "tinybee"])["status"]["readyReplicas"] == 2
+    });
     sandbox.run(&["scale", "worker/tinybee", "--replicas=0"]).ok();
     let own = up.running.pid();
     wait_until("no worker process is left", 40, || sandbox.processes().iter().all(|(pid, _)| *pid == own));
@@ -48,7 +50,10 @@ fn waiting_for_what_is_not_there_fails_at_once() {
 #[test]
 fn kubectl_reads_and_writes_with_the_printed_kubeconfig() {
     let sandbox = Sandbox::new();
-    let Some(kubectl) = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(|d| d.join("kubectl")).find(|p| p.is_file()) else {
+    let Some(kubectl) = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|d| d.join("kubectl"))
+        .find(|p| p.is_file())
+    else {
         return missing("kubectl");
     };
     let _up = sandbox.up();

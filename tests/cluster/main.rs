@@ -26,7 +26,18 @@ fn queen_and_hive_serve_on_a_real_kube_apiserver() {
 
     let reference = &support::expected()[0];
     let sure = reference["sure_text"].as_str().expect("a text");
-    let told = on_cluster(&["infer", "--worker", "tinybee", "--prompt", "write a short story", "--temperature", "0", "--max-tokens", "20"]).ok();
+    let told = on_cluster(&[
+        "infer",
+        "--worker",
+        "tinybee",
+        "--prompt",
+        "write a short story",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "20",
+    ])
+    .ok();
     assert!(told.stdout.starts_with(sure), "{told:#?}");
 
     let body = json!({"model": "tinybee", "messages": [{"role": "user", "content": "write a short story"}], "temperature": 0, "max_tokens": 20, "stream": true});
@@ -39,7 +50,11 @@ fn queen_and_hive_serve_on_a_real_kube_apiserver() {
         })
     });
     assert!(streamed.trim_end().ends_with("data: [DONE]"), "{streamed}");
-    let words: String = streamed.lines().filter_map(|l| serde_json::from_str::<Value>(l.strip_prefix("data: ")?).ok()).filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
+    let words: String = streamed
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l.strip_prefix("data: ")?).ok())
+        .filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
     assert!(words.starts_with(sure), "{words}");
 
     on_cluster(&["delete", "-f", &quickstart]).ok();

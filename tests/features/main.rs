@@ -26,7 +26,14 @@ impl std::fmt::Debug for World {
 
 impl World {
     fn new() -> Self {
-        Self { sandbox: Sandbox::new(), up: None, last: None, answers: Vec::new(), workers_before: Vec::new(), replica: None }
+        Self {
+            sandbox: Sandbox::new(),
+            up: None,
+            last: None,
+            answers: Vec::new(),
+            workers_before: Vec::new(),
+            replica: None,
+        }
     }
 
     fn object(&self, kind: &str, name: &str) -> Value {
@@ -115,13 +122,16 @@ fn a_worker_with_backend(w: &mut World, name: String, backend: String) {
 #[when(expr = "somebody asks worker {string} for {int} tokens")]
 fn ask_a_worker(w: &mut World, name: String, tokens: u32) {
     let tokens = tokens.to_string();
-    w.last = Some(w.sandbox.run(&["infer", "--worker", &name, "--prompt", "write a short story", "--max-tokens", &tokens]).ok());
+    w.last = Some(
+        w.sandbox.run(&["infer", "--worker", &name, "--prompt", "write a short story", "--max-tokens", &tokens]).ok(),
+    );
 }
 
 #[when(expr = "somebody asks worker {string} for {int} greedy tokens")]
 fn ask_a_worker_greedily(w: &mut World, name: String, tokens: u32) {
     let tokens = tokens.to_string();
-    let args = ["infer", "--worker", &name, "--prompt", "write a short story", "--temperature", "0", "--max-tokens", &tokens];
+    let args =
+        ["infer", "--worker", &name, "--prompt", "write a short story", "--temperature", "0", "--max-tokens", &tokens];
     let answer = w.sandbox.run(&args).ok();
     w.answers.push(answer.stdout.trim_end().to_owned());
 }
@@ -200,7 +210,9 @@ fn the_model_has(w: &mut World, name: String, architecture: String, layers: i64)
 
 #[then(expr = "the Model {string} is not Ready and says {string}")]
 fn the_model_says(w: &mut World, name: String, text: String) {
-    wait_until("the reason is told", 30, || w.object("model", &name)["status"]["conditions"].to_string().contains(&text));
+    wait_until("the reason is told", 30, || {
+        w.object("model", &name)["status"]["conditions"].to_string().contains(&text)
+    });
     assert_ne!(w.condition("model", &name, "Ready")["status"], "True");
 }
 

@@ -23,12 +23,15 @@ fn one_command_tells_a_story_and_leaves_nothing() {
 #[test]
 fn a_file_works_like_the_model_that_is_built_in() {
     let sandbox = Sandbox::new();
-    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/libs/model/builtin/tinybee.gguf")).expect("the model");
+    let bytes =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/libs/model/builtin/tinybee.gguf")).expect("the model");
     let path = sandbox.write("copy.gguf", bytes);
     let reference = format!("file://{}", path.display());
     let exact = expected().into_iter().find(|c| c["exact"] == true && c["mode"] == "chat").expect("an exact answer");
     let prompt = exact["prompt"].as_str().expect("a prompt");
-    let told = sandbox.run(&["infer", "--model", &reference, "--prompt", prompt, "--max-tokens", "60", "--temperature", "0"]).ok();
+    let told = sandbox
+        .run(&["infer", "--model", &reference, "--prompt", prompt, "--max-tokens", "60", "--temperature", "0"])
+        .ok();
     assert_eq!(told.stdout.trim_end(), exact["greedy_text"].as_str().expect("a text"));
     sandbox.nothing_left();
 }
@@ -84,7 +87,9 @@ fn a_worker_that_is_killed_comes_back_by_itself() {
 
 #[test]
 fn the_openai_client_of_python_works_against_the_gateway() {
-    let Some(python) = std::env::var_os("RBEE_TEST_PYTHON") else { return missing("python with `openai` (RBEE_TEST_PYTHON)") };
+    let Some(python) = std::env::var_os("RBEE_TEST_PYTHON") else {
+        return missing("python with `openai` (RBEE_TEST_PYTHON)");
+    };
     let sandbox = Sandbox::new();
     let up = sandbox.up();
     sandbox.run(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/quickstart")]).ok();

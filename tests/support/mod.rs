@@ -59,7 +59,10 @@ pub struct Running {
 
 impl Sandbox {
     pub fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("rbee-test-").tempdir().expect("a temporary folder"), started: AtomicUsize::new(0) }
+        Self {
+            dir: tempfile::Builder::new().prefix("rbee-test-").tempdir().expect("a temporary folder"),
+            started: AtomicUsize::new(0),
+        }
     }
 
     pub fn home(&self) -> PathBuf {
@@ -103,7 +106,12 @@ impl Sandbox {
 
     #[track_caller]
     pub fn finish(&self, mut command: Command, args: &[&str], stdin: &str) -> Finished {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
         let text = stdin.to_owned();
         let feeder = thread::spawn(move || {
@@ -138,7 +146,15 @@ impl Sandbox {
 
     /// `rbee up` on free ports, serving.
     pub fn up(&self) -> Up {
-        let running = self.start(&["up", "--gateway-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--hive-listen", "127.0.0.1:0"]);
+        let running = self.start(&[
+            "up",
+            "--gateway-listen",
+            "127.0.0.1:0",
+            "--api-listen",
+            "127.0.0.1:0",
+            "--hive-listen",
+            "127.0.0.1:0",
+        ]);
         let urls = ["gateway", "hive"].map(|part| running.url(part));
         let [gateway, hive] = urls;
         let ready = format!("{gateway}/readyz");
@@ -149,7 +165,10 @@ impl Sandbox {
     /// Live processes of this home: pid and command line.
     pub fn processes(&self) -> Vec<(i32, String)> {
         let mark = format!("RBEE_HOME={}", self.home().display());
-        let numbers = fs::read_dir("/proc").into_iter().flatten().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let numbers = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
         numbers
             .filter_map(|pid| {
                 let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;

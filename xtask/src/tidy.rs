@@ -122,5 +122,13 @@ fn is_orphan(root: &Path, file: &Path) -> bool {
             .filter(|p| p.extension().is_some_and(|x| x == "rs")),
     );
     let line = format!("mod {module};");
-    !namers.iter().filter(|n| n.as_path() != file).any(|n| fs::read_to_string(n).is_ok_and(|t| t.contains(&line)))
+    let named =
+        namers.iter().filter(|n| n.as_path() != file).any(|n| fs::read_to_string(n).is_ok_and(|t| t.contains(&line)));
+    // Test binaries share modules of another folder by `#[path = "../FOLDER/mod.rs"]`.
+    let shared = format!("{module}/mod.rs\"]");
+    let is_shared = || {
+        let folders = fs::read_dir(home).into_iter().flatten().flatten().map(|e| e.path().join("main.rs"));
+        folders.into_iter().any(|main| fs::read_to_string(main).is_ok_and(|t| t.contains(&shared)))
+    };
+    !named && !is_shared()
 }
