@@ -29,7 +29,7 @@ use crate::{
         hive::{CacheReport, Reporter as HiveReporter},
     },
     supervise::{
-        self, Supervisor, launch,
+        self, Supervisor, launch, logs,
         machine::{self, Machine},
         process,
         state::{Nonce, ProcessId, Tick},
@@ -273,8 +273,9 @@ async fn keep_logs(folder: PathBuf, shutdown: CancellationToken) {
             () = tokio::time::sleep(Duration::from_secs(30)) => {}
         }
         let folder = folder.clone();
-        if let Err(e) = tokio::task::spawn_blocking(move || machine::rotate_logs(&folder)).await {
-            tracing::warn!("looking after the logs failed: {e}");
+        let tidied = tokio::task::spawn_blocking(move || logs::tidy(&folder)).await;
+        if let Err(e) = tidied.map_err(std::io::Error::other).and_then(|t| t) {
+            tracing::warn!("cannot look after the logs: {e}");
         }
     }
 }

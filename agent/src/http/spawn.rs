@@ -7,7 +7,8 @@ use kube::{Api, Client, api::PostParams};
 use rbee_crds::{
     AssignmentState, Backend, Model, ModelSpec, Worker, WorkerSpec,
     condition::{self, ConditionStatus},
-    names,
+    model::RESOLVED,
+    names, reason,
     worker::{ModelRef as NamedModel, SCHEDULED},
 };
 use rbee_model::ModelRef;
@@ -22,7 +23,7 @@ use crate::{config::CallerClients, report::cluster::words, supervise::view::Repl
 /// How long the answer waits for the worker to be ready.
 const WAIT: Duration = Duration::from_secs(300);
 /// Between two looks at the Worker's conditions.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Declares and waits.
 pub struct Spawner {
@@ -51,7 +52,7 @@ impl Spawner {
         let spec = WorkerSpec { backend, ..self.spec(model, &request)? };
         let api: Api<Worker> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
         let made = api.create(&PostParams::default(), &Worker::new(&name, spec)).await.map_err(refused)?;
-        self.wait(&api, &name, made.metadata.uid.as_deref()).await
+        self.wait(&client, &name, made.metadata.uid.as_deref()).await
     }
 
     fn spec(&self, model: String, request: &SpawnRequest) -> Result<WorkerSpec, ApiError> {
@@ -77,7 +78,7 @@ impl Spawner {
         })
     }
 
-    async fn wait(&self, api: &Api<Worker>, name: &str, uid: Option<&str>) -> Result<SpawnResponse, ApiError> {
+    async fn wait(&self, client: &Client, name: &str, uid: Option<&str>) -> Result<SpawnResponse, ApiError> {
         let mut views = self.views.clone();
         let end = Instant::now() + WAIT;
         loop {
@@ -90,7 +91,7 @@ impl Spawner {
                 return answer;
             }
             if mine.is_none() {
-                unplaced(api, name).await?;
+                unplaced(client, name).await?;
                 if over {
                     let message =
                         format!("worker {name} was declared; nothing has become of it within {} s", WAIT.as_secs());
@@ -118,16 +119,37 @@ fn answer(view: &ReplicaView, over: bool) -> Option<Result<SpawnResponse, ApiErr
     })
 }
 
-/// Refuses when the queen says that the Worker has no place.
-async fn unplaced(api: &Api<Worker>, name: &str) -> Result<(), ApiError> {
+/// Refuses when the queen says that the Worker has no place, or that its Model cannot be had.
+async fn unplaced(client: &Client, name: &str) -> Result<(), ApiError> {
+    let api: Api<Worker> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
     let worker = api.get(name).await.map_err(refused)?;
     let conditions = worker.status.map(|s| s.conditions).unwrap_or_default();
     let Some(scheduled) = condition::find(&conditions, SCHEDULED).filter(|c| c.status == ConditionStatus::False) else {
         return Ok(());
     };
-    // What only waits (for a Model to be looked up) is no refusal.
-    let Some(code) = ErrorCode::parse(&scheduled.reason) else { return Ok(()) };
-    Err(ApiError::new(code, scheduled.message.clone()).with_detail("worker", name))
+    let mut why = scheduled.clone();
+    if scheduled.reason == reason::MODEL_NOT_READY {
+        let api: Api<Model> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
+        let model = api.get_opt(&worker.spec.model_ref.name).await.map_err(refused)?;
+        let conditions = model.and_then(|m| m.status).map(|s| s.conditions).unwrap_or_default();
+        match condition::find(&conditions, RESOLVED).filter(|c| c.status == ConditionStatus::False) {
+            Some(resolved) => why = resolved.clone(),
+            None => return Ok(()),
+        }
+    }
+    match refusal(&why.reason) {
+        Some(code) => Err(ApiError::new(code, why.message).with_detail("worker", name)),
+        None => Ok(()),
+    }
+}
+
+/// The code of a reason that will not pass by itself; None where waiting may help.
+fn refusal(reason: &str) -> Option<ErrorCode> {
+    match reason {
+        "ModelNotOnHive" => Some(ErrorCode::ModelNotFound),
+        "Unschedulable" => Some(ErrorCode::Unavailable),
+        _ => ErrorCode::parse(reason),
+    }
 }
 
 /// The Model's name: the one given, or one made from a reference.

@@ -213,14 +213,12 @@ fn broken(running: &Running, now: Tick, timing: &Timing) -> Option<(&'static str
         }
         Stage::Ready { health, .. } => {
             let silent = now.saturating_sub(probe.last_good);
-            let patient = health.in_flight == 0 && !probe.frozen;
-            if probe.failures >= 2 && (!patient || silent >= timing.silence_idle) {
-                let message = format!(
-                    "no answer to {} health checks in {} s: {}",
-                    probe.failures,
-                    silent.as_secs(),
-                    probe.last_error
-                );
+            let busy = health.in_flight > 0;
+            // One missed answer is forgiven, unless the process table says that none can come.
+            let frozen = probe.frozen && probe.failures > 0;
+            if frozen || probe.failures >= 2 && (busy || silent >= timing.silence_idle) {
+                let why = if frozen { "a signal has stopped it" } else { &probe.last_error };
+                let message = format!("no health check was answered for {} s: {why}", silent.as_secs());
                 return Some((reason::WORKER_UNRESPONSIVE, message));
             }
             let stalled = now.saturating_sub(probe.tokens.1);

@@ -13,6 +13,8 @@ use crate::supervise::{failure, state::Key};
 
 /// A log of this size is moved aside, bytes. One older one is kept.
 const MAX_BYTES: u64 = 16 << 20;
+/// Logs that are kept; beyond that the oldest go.
+const MAX_FILES: usize = 500;
 /// As much of a log's end is looked at for its last lines, bytes.
 const LOOK_BACK: u64 = 8 << 10;
 
@@ -37,13 +39,32 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
 
 /// Moves what a running process wrote aside, if that is much. The process appends, so it goes on at the new beginning;
 /// what it writes in this very moment may be lost.
-pub fn rotate(path: &Path) -> io::Result<bool> {
+fn rotate(path: &Path) -> io::Result<bool> {
     if fs::metadata(path)?.len() < MAX_BYTES {
         return Ok(false);
     }
     fs::copy(path, aside(path))?;
     OpenOptions::new().write(true).open(path)?.set_len(0)?;
     Ok(true)
+}
+
+/// Looks after a folder of logs: moves large ones aside, removes the oldest of too many.
+pub fn tidy(folder: &Path) -> io::Result<()> {
+    let mut files = vec![];
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // A file may go while this looks at it.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() {
+            files.push((metadata.modified()?, entry.path()));
+        }
+    }
+    for (_, path) in files.iter().filter(|(_, p)| p.extension().is_some_and(|e| e == "log")) {
+        rotate(path)?;
+    }
+    files.sort();
+    let too_many = files.len().saturating_sub(MAX_FILES);
+    files.into_iter().take(too_many).try_for_each(|(_, path)| fs::remove_file(path))
 }
 
 fn aside(path: &Path) -> PathBuf {
@@ -79,6 +100,19 @@ mod tests {
         writeln!(file, "of the second").unwrap();
         assert_eq!(tail(&path, begin).unwrap(), "of the second");
         assert_eq!(tail(&path, 0).unwrap(), "of the first | of the second");
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_go() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..MAX_FILES + 3 {
+            let file = File::create(dir.path().join(format!("{n}.log"))).unwrap();
+            let age = std::time::Duration::from_secs(10_000 - n as u64);
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        tidy(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), MAX_FILES);
+        assert!(!dir.path().join("2.log").exists() && dir.path().join("3.log").exists());
     }
 
     #[test]

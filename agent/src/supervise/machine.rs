@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::OsString,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -195,15 +195,5 @@ impl Effects for Machine {
 
     async fn release(&self, key: &Key) -> Result<(), String> {
         self.cluster.release(key).await
-    }
-}
-
-/// Moves large logs of running workers aside.
-pub fn rotate_logs(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "log")) {
-        if let Err(e) = logs::rotate(&path) {
-            tracing::warn!(path = %path.display(), "cannot move a large log aside: {e}");
-        }
     }
 }
