@@ -36,7 +36,7 @@ pub const DEGRADED: &str = "Degraded";
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "MODEL", type_ = "string", json_path = ".spec.modelRef.name"),
-    printcolumn(name = "DESIRED", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(name = "DESIRED", type_ = "integer", json_path = ".status.desiredReplicas"),
     printcolumn(name = "READY", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "REASON", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "BACKEND", type_ = "string", json_path = ".spec.backend", priority = 1),
@@ -213,6 +213,9 @@ pub enum OnHiveLost {
 pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Replicas that shall be there, whoever asked for them: the spec, its default, autoscaling, suspend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i32>,
     /// Replicas that exist, of any spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

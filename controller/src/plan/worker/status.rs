@@ -32,6 +32,7 @@ pub fn build(
     let conditions = conditions(worker, wanted, after, obstacle);
     let status = WorkerStatus {
         observed_generation: generation,
+        desired_replicas: count(wanted),
         replicas: count(after.total()),
         ready_replicas: count(after.ready()),
         updated_replicas: count(after.updated()),
@@ -173,6 +174,10 @@ pub fn note(worker: &Worker, after: &WorkerStatus) -> Option<Note> {
     match now.status {
         _ if same || now.reason == reason::SCALED_TO_ZERO || now.reason == reason::SUSPENDED => None,
         rbee_crds::ConditionStatus::True => Some(Note::normal("Scheduled", "Schedule", now.message.clone())),
+        // What keeps a Model from being Ready is told at the Model.
+        _ if now.reason == reason::MODEL_NOT_READY => {
+            Some(Note::normal("WaitingForModel", "Schedule", now.message.clone()))
+        }
         _ => Some(Note::warning("FailedScheduling", "Schedule", format!("{}: {}", now.reason, now.message))),
     }
 }
