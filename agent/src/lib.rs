@@ -4,6 +4,7 @@
 //! processes and carries the plan out (`supervise`), and what came of it is written back (`report`).
 
 pub mod adopt;
+mod causes;
 mod config;
 pub mod device;
 mod http;
@@ -12,6 +13,7 @@ mod paths;
 pub mod plan;
 pub mod puller;
 mod report;
+mod retry;
 mod run;
 pub mod supervise;
 pub mod sync;

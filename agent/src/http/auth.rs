@@ -17,7 +17,7 @@ use rbee_wire::{ApiError, ErrorCode};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::report::cluster::words;
+use crate::causes::words;
 
 /// How long an answer of the API counts.
 const REMEMBERED: Duration = Duration::from_secs(120);

@@ -18,7 +18,7 @@ use rbee_wire::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::{config::CallerClients, report::cluster::words, supervise::view::ReplicaView};
+use crate::{causes::words, config::CallerClients, supervise::view::ReplicaView};
 
 /// How long the answer waits for the worker to be ready.
 const WAIT: Duration = Duration::from_secs(300);

@@ -16,7 +16,10 @@ use super::{
     ca::{self, CaError},
     identity::{self, Identity},
 };
-use crate::{paths::DataDir, report::cluster::words};
+use crate::{
+    causes::{innermost, words},
+    paths::DataDir,
+};
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -157,15 +160,6 @@ async fn fetch_ca(url: &str, token: &Token) -> Result<Vec<Vec<u8>>, JoinError> {
     let answer = answer.error_for_status().map_err(unreachable)?;
     let pem = answer.bytes().await.map_err(unreachable)?;
     ca::pinned(&pem, token.ca_sha256()).map_err(|source| JoinError::Ca { url: url.to_owned(), source })
-}
-
-/// The innermost cause says what is wrong.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// Trades the identity's token for a fresh one.

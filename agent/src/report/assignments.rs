@@ -12,10 +12,8 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    report::{
-        cluster::{Cluster, ClusterError},
-        retry::Retry,
-    },
+    report::cluster::{Cluster, ClusterError},
+    retry::Retry,
     supervise::{
         state::{Key, Uid},
         view::{self, ReplicaView},

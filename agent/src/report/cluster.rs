@@ -18,7 +18,10 @@ use kube::{
 use rbee_crds::{Assignment, AssignmentStatus, GROUP, Hive, HiveStatus, VERSION, names};
 use serde_json::json;
 
-use crate::supervise::{observe::Notice, state::Key};
+use crate::{
+    causes::words,
+    supervise::{observe::Notice, state::Key},
+};
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -60,18 +63,6 @@ pub enum ClusterError {
     Api(#[from] kube::Error),
     #[error("the API did not answer within {} s", LIMIT.as_secs())]
     Timeout,
-}
-
-/// The server's message without the rest of its Status; else what went wrong on the way, to the innermost cause.
-pub fn words(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        return status.message.clone();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 impl ClusterError {

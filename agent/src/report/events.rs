@@ -3,10 +3,7 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    report::{cluster::Cluster, retry::Retry},
-    supervise::observe::Notice,
-};
+use crate::{report::cluster::Cluster, retry::Retry, supervise::observe::Notice};
 
 /// Tries per notice; an Event is a courtesy, and newer ones wait behind it.
 const TRIES: u32 = 6;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::report::{cluster::Cluster, retry::Retry};
+use crate::{report::cluster::Cluster, retry::Retry};
 
 /// Renews every `interval` until `done`.
 pub async fn run(cluster: Cluster, interval: Duration, done: CancellationToken) {

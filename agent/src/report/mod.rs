@@ -5,4 +5,3 @@ pub mod cluster;
 pub mod events;
 pub mod hive;
 pub mod lease;
-mod retry;

@@ -1,15 +1,14 @@
 //! Watches: a copy of the API's objects that goes on after every interruption, and says how often it was listed anew.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use kube::{
-    Api, Resource,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Resource, runtime::watcher};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+use crate::{causes::innermost, retry::Retry};
 
 /// The objects of one kind, as far as the watch has told.
 #[derive(Debug)]
@@ -81,6 +80,9 @@ impl<K: Resource> Builder<K> {
     }
 }
 
+/// At least so long between two whole lists that the server was asked for, however often it breaks the watch off.
+const BETWEEN_LISTS: Duration = Duration::from_secs(5);
+
 /// Keeps `sender` as the API is, until `shutdown`. Interruptions are waited out with growing pauses and jitter.
 pub async fn mirror<K>(
     api: Api<K>,
@@ -90,30 +92,60 @@ pub async fn mirror<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut events = watcher(api, config).boxed();
     let mut builder = Builder::default();
-    let mut interrupted = false;
+    let mut retry = Retry::default();
+    let mut listed: Option<Instant> = None;
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
             event = events.next() => event,
         };
-        match event {
+        let error = match event {
             None => return,
             Some(Ok(event)) => {
-                if std::mem::take(&mut interrupted) {
-                    tracing::info!("the watch goes on");
+                // The beginning of a list is only an attempt.
+                match &event {
+                    watcher::Event::Init => listed = Some(Instant::now()),
+                    _ if retry.is_first() => {}
+                    _ => {
+                        tracing::info!("the watch goes on");
+                        retry.reset();
+                    }
                 }
                 if let Some(mirror) = builder.take(event) {
                     sender.send_replace(mirror);
                 }
+                continue;
             }
-            Some(Err(e)) => {
-                if !std::mem::replace(&mut interrupted, true) {
-                    tracing::warn!("a watch was interrupted and is tried again: {e}");
-                }
-            }
+            Some(Err(e)) => e,
+        };
+        if retry.is_first() {
+            tracing::warn!("a watch was interrupted and is tried again: {}", innermost(&error));
         }
+        let backoff = retry.after_failure(rand::random());
+        let wait = pause(backoff, is_answer(&error), listed.map(|at| at.elapsed()));
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// How long to wait after an interruption; `answered`: by the server's own word, `listed`: so long ago it was asked for all.
+fn pause(backoff: Duration, answered: bool, listed: Option<Duration>) -> Duration {
+    match listed {
+        Some(ago) if answered => backoff.max(BETWEEN_LISTS.saturating_sub(ago)),
+        _ => backoff,
+    }
+}
+
+/// Whether the server itself said no, as it does when it is overloaded or has forgotten a version.
+fn is_answer(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        WatchError(_) | NoResourceVersion => true,
+        InitialListFailed(e) | WatchStartFailed(e) | WatchFailed(e) => matches!(e, kube::Error::Api(_)),
     }
 }
 
@@ -126,6 +158,16 @@ mod tests {
         let mut object = ConfigMap::default();
         object.metadata.uid = Some(uid.into());
         object
+    }
+
+    #[test]
+    fn a_server_that_breaks_off_is_not_asked_for_all_at_once_again() {
+        let secs = Duration::from_secs;
+        assert_eq!(pause(secs(1), true, Some(secs(2))), secs(3));
+        assert_eq!(pause(secs(1), true, Some(secs(60))), secs(1));
+        assert_eq!(pause(secs(1), false, Some(secs(2))), secs(1));
+        assert_eq!(pause(secs(8), true, Some(secs(2))), secs(8));
+        assert_eq!(pause(secs(1), true, None), secs(1));
     }
 
     #[test]
