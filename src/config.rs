@@ -74,8 +74,14 @@ fn takes_config(arg: &Arg) -> bool {
         && !["help", "version"].contains(&id)
 }
 
+/// Flags whose key says more than their name.
+const KEYS: &[(&str, &str)] = &[("hold", "holdTimeout")];
+
 /// `gateway-listen` → `gatewayListen`.
 fn camel(long: &str) -> String {
+    if let Some((_, key)) = KEYS.iter().find(|(flag, _)| *flag == long) {
+        return (*key).to_owned();
+    }
     let mut words = long.split('-');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut name, word| {
@@ -127,5 +133,6 @@ mod tests {
     fn names_go_both_ways() {
         assert_eq!(camel("hive-listen"), "hiveListen");
         assert_eq!(kebab("hiveListen"), "hive-listen");
+        assert_eq!(camel("hold"), "holdTimeout");
     }
 }

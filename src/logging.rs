@@ -9,7 +9,8 @@ use crate::cli::Command;
 /// `RBEE_LOG` (a filter such as `info` or `rbee_agent=debug`) decides; without it the command does.
 pub fn start(command: &Command) {
     let usual = match command {
-        Command::Keeper(_) => "error",
+        // What a server refuses is told by the verb itself.
+        Command::Keeper(_) => "error,kube_client=off",
         Command::Worker(_) => "info",
         Command::Up(_) | Command::Queen(_) | Command::Hive(_) => {
             "warn,rbee=info,rbee_agent=info,rbee_controller=info,rbee_gateway=info,rbee_apiserver=info"
