@@ -130,6 +130,40 @@ async fn scale_reads_and_writes_the_replicas() {
 }
 
 #[tokio::test]
+async fn a_scale_is_a_row_too() {
+    let s = InProcess::open().await;
+    s.post(WIDGETS, &widget("a")).await.expect(201);
+    let ask = |path: &str, accept: &str| {
+        let request = http::Request::get(at(WIDGETS, path)).header("accept", accept);
+        request.body(axum::body::Body::empty()).unwrap()
+    };
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = s.send(ask("a/scale?includeObject=Object", accept)).await.expect(200);
+    let columns: Vec<&str> =
+        table["columnDefinitions"].as_array().unwrap().iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    let row = &table["rows"][0];
+    assert_eq!(row["cells"].as_array().unwrap()[..3], [json!("a"), json!(1), json!(0)]);
+    assert_eq!(row["object"]["kind"], "Scale");
+    let table = s.send(ask("a/scale", accept)).await.expect(200);
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test]
+async fn errors_are_in_the_form_that_was_asked_for_first() {
+    let s = InProcess::open().await;
+    for (accept, form) in [
+        ("application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"),
+        ("application/json,application/vnd.kubernetes.protobuf", "application/json"),
+    ] {
+        let request = http::Request::get(at(CONFIG_MAPS, "none")).header("accept", accept);
+        let answer = s.send(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, answer.header("content-type")), (404, form), "{accept}");
+        assert_eq!(answer.text.starts_with("k8s\0"), form.ends_with("protobuf"));
+    }
+}
+
+#[tokio::test]
 async fn two_appliers_own_their_fields() {
     let s = InProcess::open().await;
     let config =
@@ -258,7 +292,7 @@ async fn versions_that_make_no_sense() {
     let s = InProcess::open().await;
     for bad in ["abc", "-1"] {
         s.get(&format!("{WIDGETS}?resourceVersion={bad}")).await.refused(400);
-        s.get(&format!("{WIDGETS}?watch=1&resourceVersion={bad}")).await.refused(400);
+        s.get(&format!("{WIDGETS}?watch=1&resourceVersion={bad}")).await.refused(500);
     }
 }
 

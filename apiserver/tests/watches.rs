@@ -92,11 +92,29 @@ async fn a_watch_ends_when_it_said_it_would() {
 #[tokio::test]
 async fn a_version_from_the_future_is_waited_for_in_vain() {
     let s = InProcess::open().await;
-    for path in [format!("{WIDGETS}?resourceVersion=99999999"), format!("{WIDGETS}?watch=1&resourceVersion=99999999")] {
+    let first = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    for path in
+        [format!("{WIDGETS}?resourceVersion=99999999"), format!("{WIDGETS}?watch=1&{first}&resourceVersion=99999999")]
+    {
         let answer = s.get(&path).await;
         assert_eq!(answer.header("retry-after"), "1");
         assert!(answer.refused(504).starts_with("Timeout: Too large resource version: 99999999, current: "));
     }
+}
+
+#[tokio::test]
+async fn a_watch_may_begin_in_the_future() {
+    let s = InProcess::open().await;
+    let a = s.post(WIDGETS, &widget("a")).await.expect(201);
+    let version: u64 = a["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    let mut watch = s.watch(&format!("{WIDGETS}?resourceVersion={}", version + 1)).await;
+    s.post(WIDGETS, &widget("b")).await.expect(201);
+    s.post(WIDGETS, &widget("c")).await.expect(201);
+    assert_eq!(watch.step().await, pair("ADDED", "c"), "the write of b is what the watch says it has seen");
+    let answer = s.get(&format!("{WIDGETS}?watch=1&continue=x")).await.refused(422);
+    assert!(answer.contains("resourceVersionMatch is forbidden when continue is provided"), "{answer}");
+    let answer = s.get(&format!("{WIDGETS}?watch=1&resourceVersion=abc")).await.refused(500);
+    assert_eq!(answer, "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax");
 }
 
 #[tokio::test]

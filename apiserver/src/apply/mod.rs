@@ -183,6 +183,9 @@ pub fn apply(live: Option<&Value>, config: &Value, ctx: &Context<'_>) -> Result<
 /// refuses it).
 pub fn track_update(live: Option<&Value>, new: &mut Value, ctx: &Context<'_>) {
     let old = live.cloned().unwrap_or_else(|| empty_like(new));
+    // What has no metadata is what a typed kind is before anything is set: the write creates the object.
+    let named = |live: &&Value| live["metadata"].as_object().is_some_and(|m| !m.is_empty());
+    let live = live.filter(named);
     let tracked = managed_after_reset(&old, new, ctx);
     managed::set_entries(new, None);
     let Some(mut managed) = tracked else { return };

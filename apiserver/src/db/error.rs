@@ -32,7 +32,7 @@ pub struct Gone {
     pub oldest: u64,
 }
 
-/// Why a list or watch cannot start.
+/// Why a list cannot start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Too old.

@@ -148,18 +148,15 @@ impl Db {
 
     /// Follows a resource (in one namespace): every event after `from`, or after the newest revision.
     ///
-    /// Errors: `from` is older than the history kept (HTTP 410), or from the future.
-    pub fn watch(&self, resource: &str, namespace: Option<&str>, from: Option<u64>) -> Result<WatchStream, ReadError> {
+    /// A `from` of the future leaves out what comes until then. Error: `from` is older than the history kept (HTTP 410).
+    pub fn watch(&self, resource: &str, namespace: Option<&str>, from: Option<u64>) -> Result<WatchStream, Gone> {
         let waker = self.0.wakers.subscribe(resource);
         let waker = waker.unwrap_or_else(|| tokio::sync::watch::channel(()).1);
         let state = self.state();
         let from = from.unwrap_or(state.revision());
-        if from > state.revision() {
-            return Err(ReadError::Future { current: state.revision() });
-        }
         let oldest = state.oldest(resource);
         if from < oldest {
-            return Err(Gone { oldest }.into());
+            return Err(Gone { oldest });
         }
         Ok(WatchStream::new(resource.into(), namespace.map(Into::into), from, self.0.state.clone(), waker))
     }

@@ -218,9 +218,13 @@ fn a_watcher_that_does_not_read_is_cut_and_holds_nobody_up() {
         assert_eq!(slow.next().await.unwrap_err(), WatchEnd::Gone(Gone { oldest: 40 }));
         assert!(quiet.try_next().unwrap().is_none(), "other resources' events do not cut a quiet watch");
         assert_eq!(quiet.progress(), 50);
-        assert_eq!(db.watch(RESOURCES[0], None, Some(39)).unwrap_err(), ReadError::Gone(Gone { oldest: 40 }));
-        assert_eq!(db.watch(RESOURCES[0], None, Some(51)).unwrap_err(), ReadError::Future { current: 50 });
-        assert!(db.watch(RESOURCES[0], None, Some(40)).is_ok());
+        assert_eq!(db.watch(RESOURCES[0], None, Some(39)).unwrap_err(), Gone { oldest: 40 });
+        let mut ahead = db.watch(RESOURCES[0], None, Some(51)).unwrap();
+        put(&db, key(0, 1), 51).await;
+        assert!(ahead.try_next().unwrap().is_none());
+        put(&db, key(0, 1), 52).await;
+        assert_eq!(ahead.next().await.unwrap().revision, 52);
+        assert!(db.watch(RESOURCES[0], None, Some(42)).is_ok());
     });
 }
 

@@ -31,6 +31,7 @@ pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValid
     let document = match parse(body, syntax) {
         Ok(document) => document,
         Err(why) if why.contains("out of range") => return Err(cannot_handle(resource, &format!("json: {why}"))),
+        Err(why) if why.starts_with("yaml: ") => return Err(unrecognized(&why)),
         Err(why) => return Err(unrecognized(&format!("couldn't get version/kind; json parse error: {why}"))),
     };
     let mut object = document.value;
@@ -42,8 +43,11 @@ pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValid
             "couldn't get version/kind; json parse error: json: cannot unmarshal value into Go value of type struct";
         return Err(unrecognized(why));
     }
+    let duplicates: Vec<String> = document.duplicates.iter().map(|p| format!("duplicate field {p:?}")).collect();
     check_type(resource, &mut object, body, &unrecognized)?;
-    let duplicates = document.duplicates.iter().map(|p| format!("duplicate field {p:?}")).collect();
+    if object["apiVersion"] != resource.api_version() {
+        return Err(of_another_version(resource, object, duplicates, mode));
+    }
     settle(resource, object, duplicates, mode).map_err(|e| match e {
         Problem::Strict(problems) => {
             cannot_handle(resource, &format!("strict decoding error: {}", problems.join(", ")))
@@ -77,7 +81,7 @@ pub fn parse_yaml(body: &[u8]) -> Result<json::Document, String> {
         return Ok(document);
     }
     let text = std::str::from_utf8(body).map_err(|e| format!("yaml: {e}"))?;
-    let documents = rbee_yaml::parse_documents(text, "body").map_err(|e| format!("yaml: {e}"))?;
+    let documents = rbee_yaml::parse_documents_yaml11(text, "body").map_err(|e| format!("yaml: {e}"))?;
     match documents.into_iter().next() {
         Some(document) => Ok(json::Document { value: document.value, duplicates: Vec::new() }),
         None => Ok(json::Document::default()),
@@ -127,12 +131,36 @@ fn check_type(
         let body = String::from_utf8_lossy(body);
         return Err(unrecognized(&format!("Object 'Kind' is missing in '{body}'")));
     }
-    if api_version != expected {
-        let why =
-            format!("the API version in the data ({api_version}) does not match the expected API version ({expected})");
-        return Err(ApiError::bad_request(why));
-    }
     Ok(())
+}
+
+/// 400 for an object of another API version. Fields are looked at first: a version that the kind does not have knows none.
+fn of_another_version(
+    resource: &Resource,
+    mut object: Value,
+    mut problems: Vec<String>,
+    mode: FieldValidation,
+) -> ApiError {
+    let given = object["apiVersion"].as_str().unwrap_or_default().to_string();
+    let (group, version) = crate::registry::kind::split_api_version(&given);
+    if resource.is_custom() {
+        let mut unknown = metadata::decode(&mut object["metadata"]).unwrap_or_default();
+        if group == resource.group && object["kind"] == resource.kind {
+            let known = |key: &&String| matches!(key.as_str(), "apiVersion" | "kind" | "metadata");
+            unknown.extend(object.as_object().into_iter().flat_map(|o| o.keys().filter(|k| !known(k)).cloned()));
+        }
+        unknown.sort_unstable();
+        problems.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+    }
+    if mode == FieldValidation::Strict && !problems.is_empty() {
+        let kind = &resource.kind;
+        let why = format!("strict decoding error: {}", problems.join(", "));
+        return ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"));
+    }
+    let expected = resource.api_version();
+    let why = format!("the API version in the data ({given}) does not match the expected API version ({expected})");
+    let warnings = if mode == FieldValidation::Warn { problems } else { Vec::new() };
+    ApiError::bad_request(why).warning(&warnings)
 }
 
 /// Why an object cannot be taken.
@@ -255,7 +283,9 @@ pub fn validate(resource: &Resource, object: &Value, live: Option<&Value>, statu
 /// The kind that errors about an object name: its own.
 pub fn kind_of<'a>(resource: &'a Resource, object: &'a Value) -> Qualified<'a> {
     let name = object["kind"].as_str().filter(|k| !k.is_empty()).unwrap_or(&resource.kind);
-    Qualified { group: &resource.group, name }
+    // Events of either spelling are the same kind inside.
+    let group = if resource.builtin == Some(Builtin::EventsV1) { "" } else { &resource.group };
+    Qualified { group, name }
 }
 
 fn type_problems(resource: &Resource, object: &Value) -> Vec<FieldError> {
@@ -363,6 +393,53 @@ mod tests {
             error.message,
             "the API version in the data (x.dev/v1) does not match the expected API version (v1)"
         );
+    }
+
+    #[test]
+    fn another_version_knows_no_fields() {
+        let mut kind = crate::registry::builtin::resources().swap_remove(0);
+        (kind.group, kind.kind, kind.builtin) = ("x.dev".into(), "Widget".into(), None);
+        let refused = |version: &str, mode| {
+            let body = format!(
+                r#"{{"apiVersion":"{version}","kind":"Widget","metadata":{{"name":"a","zap":1}},"spec":{{}},"zip":1}}"#
+            );
+            decode(&kind, body.as_bytes(), Syntax::Json, mode).unwrap_err()
+        };
+        let error = refused("x.dev/v2", FieldValidation::Warn);
+        assert_eq!(
+            error.message,
+            "the API version in the data (x.dev/v2) does not match the expected API version (x.dev/v1)"
+        );
+        let unknown = ["metadata.zap", "spec", "zip"].map(|f| format!("unknown field {f:?}"));
+        assert_eq!(error.warnings, unknown);
+        assert_eq!(
+            refused("x.dev/v2", FieldValidation::Strict).message,
+            format!(
+                "Widget in version \"v2\" cannot be handled as a Widget: strict decoding error: {}",
+                unknown.join(", ")
+            )
+        );
+        assert!(refused("x.dev/v2", FieldValidation::Ignore).warnings.is_empty());
+        assert_eq!(refused("other.dev/v1", FieldValidation::Warn).warnings, unknown[..1]);
+    }
+
+    #[test]
+    fn yaml_is_read_as_kubernetes_reads_it() {
+        let registry = Registry::builtin();
+        let read = |body: &str| {
+            let kind = registry.find("", "v1", "configmaps").unwrap();
+            decode(kind, body.as_bytes(), Syntax::Yaml, FieldValidation::Warn)
+        };
+        let answer = read("metadata: {name: a}\ndata: {a: 'no', b: \"yes\"}").unwrap();
+        assert_eq!(answer.object["data"], json!({"a": "no", "b": "yes"}));
+        for word in ["no", "Yes", "on", "OFF", "y"] {
+            let error = read(&format!("metadata: {{name: a}}\ndata: {{a: {word}}}")).unwrap_err();
+            let start = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: ";
+            assert!(error.message.starts_with(start), "{word}: {}", error.message);
+        }
+        let error = read("a: [").unwrap_err();
+        let start = "the object provided is unrecognized (must be of type ConfigMap): yaml: ";
+        assert!(error.message.starts_with(start), "{}", error.message);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::negotiate::{Accepted, MetaVersion, Shape, Syntax};
+use super::protobuf_status;
 use super::status::{ApiError, ApiResult};
 use crate::registry::Resource;
-use crate::table::IncludeObject;
+use crate::table::{Columns, IncludeObject};
 
 /// The parts of a list beside its items.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +86,7 @@ pub fn partial(object: &Value, version: MetaVersion) -> Value {
 
 /// One object in the shape that was agreed on.
 pub fn shape_object(
-    resource: &Resource,
+    columns: Option<&Columns>,
     object: &Value,
     accepted: &Accepted,
     include: IncludeObject,
@@ -97,14 +98,14 @@ pub fn shape_object(
         Shape::PartialList(_) => Err(ApiError::unknown("content is not a list")),
         Shape::Table(version) => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            Ok(table(resource, &[object], metadata, include, true, now, *version))
+            Ok(table(columns, &[object], metadata, include, true, now, *version))
         }
     }
 }
 
 /// A Table of objects.
 pub fn table(
-    resource: &Resource,
+    columns: Option<&Columns>,
     objects: &[&Value],
     metadata: Value,
     include: IncludeObject,
@@ -112,7 +113,7 @@ pub fn table(
     now: i64,
     version: MetaVersion,
 ) -> Value {
-    let Some(columns) = &resource.columns else { return Value::Null };
+    let Some(columns) = columns else { return Value::Null };
     let mut table = columns.table(objects, metadata, include, headers, now);
     if version == MetaVersion::V1beta1 {
         table["apiVersion"] = version.api_version().into();
@@ -159,7 +160,13 @@ pub fn object(
         text.push(b'\n');
         return Ok(bytes(code, text.into(), Syntax::Json.media_type()));
     }
-    Ok(value(code, &shape_object(resource, item.value(), accepted, include, now)?, accepted))
+    Ok(value(code, &shape_object(resource.columns.as_deref(), item.value(), accepted, include, now)?, accepted))
+}
+
+/// An answer with a Scale.
+pub fn scale(scale: &Value, accepted: &Accepted, include: IncludeObject, now: i64) -> ApiResult<Response> {
+    let columns = Columns::scale();
+    Ok(value(StatusCode::OK, &shape_object(Some(&columns), scale, accepted, include, now)?, accepted))
 }
 
 /// An answer with a list.
@@ -175,7 +182,8 @@ pub fn list(
     match &accepted.shape {
         Shape::Table(version) => {
             let objects: Vec<&Value> = items.iter().map(Item::value).collect();
-            let table = table(resource, &objects, metadata.value(false), include, true, now, *version);
+            let columns = resource.columns.as_deref();
+            let table = table(columns, &objects, metadata.value(false), include, true, now, *version);
             Ok(value(ok, &table, accepted))
         }
         Shape::PartialList(version) => {
@@ -239,7 +247,13 @@ pub fn error(error: &ApiError, accepted: &Accepted) -> Response {
         return text(error.code, format!("{}\n", error.message));
     }
     let accepted = Accepted { shape: Shape::Plain, ..accepted.clone() };
-    let mut response = value(error.code, &error.status(), &accepted);
+    let mut response = match accepted.syntax {
+        Syntax::Protobuf => {
+            let body = protobuf_status::encode(&error.status());
+            bytes(error.code, body.into(), Syntax::Protobuf.media_type())
+        }
+        Syntax::Json | Syntax::Yaml => value(error.code, &error.status(), &accepted),
+    };
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

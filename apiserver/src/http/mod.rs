@@ -3,14 +3,17 @@
 mod admit;
 mod body;
 pub mod change;
+mod deletion;
 mod encode;
 mod json;
+mod mechanism;
 pub mod meta;
 pub mod negotiate;
 mod past;
 pub mod path;
 mod pipeline;
 mod protobuf;
+mod protobuf_status;
 pub mod query;
 mod read;
 pub mod remove;

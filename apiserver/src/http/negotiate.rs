@@ -10,7 +10,7 @@ pub enum Syntax {
     Json,
     /// YAML.
     Yaml,
-    /// Kubernetes' protobuf: bodies of built-in kinds, never answers.
+    /// Kubernetes' protobuf: bodies of built-in kinds, and errors; never other answers.
     Protobuf,
 }
 
@@ -135,6 +135,17 @@ pub fn accept(header: Option<&str>, endpoint: Endpoint) -> ApiResult<Accepted> {
         .ok_or_else(|| ApiError::not_acceptable(format!("only the following media types are accepted: {SERVED}")))
 }
 
+/// Whether an error is written in protobuf: it stands before the forms that objects are answered in.
+pub fn wants_protobuf(header: Option<&str>) -> bool {
+    let form = |clause: &Clause<'_>| match (clause.kind, clause.subtype) {
+        ("application", "vnd.kubernetes.protobuf") => {
+            (!clause.params.iter().any(|(key, _)| matches!(*key, "as" | "g" | "v"))).then_some(true)
+        }
+        _ => agree(clause, Endpoint::Other).map(|_| false),
+    };
+    clauses(header.unwrap_or_default()).iter().find_map(form).unwrap_or(false)
+}
+
 fn agree(clause: &Clause<'_>, endpoint: Endpoint) -> Option<Accepted> {
     let syntax = match (clause.kind, clause.subtype) {
         ("application", "json" | "*") | ("*", "*") => Syntax::Json,
@@ -249,6 +260,23 @@ mod tests {
         assert!(accept(Some("application/yaml"), Endpoint::Watch).is_err());
         assert!(accept(Some("text/html,*/*;q=0.1"), Endpoint::Resource).is_ok());
         assert_eq!(accept(Some("application/yaml"), Endpoint::Resource).unwrap().syntax, Syntax::Yaml);
+    }
+
+    #[test]
+    fn errors_for_who_reads_protobuf() {
+        for (header, wanted) in [
+            ("application/vnd.kubernetes.protobuf", true),
+            ("application/vnd.kubernetes.protobuf;stream=watch", true),
+            ("application/vnd.kubernetes.protobuf,application/json", true),
+            ("application/json,application/vnd.kubernetes.protobuf", false),
+            ("application/vnd.kubernetes.protobuf;q=0.5,application/json", false),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", false),
+            ("text/html", false),
+            ("", false),
+        ] {
+            assert_eq!(wants_protobuf(Some(header)), wanted, "{header}");
+        }
+        assert!(!wants_protobuf(None));
     }
 
     #[test]

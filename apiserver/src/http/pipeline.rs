@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::encode;
-use super::negotiate::{Accepted, Endpoint};
+use super::negotiate::{self, Accepted, Endpoint, Syntax};
 use super::path::{self, ResourcePath, Target, Verb};
 use super::query::Query;
 use super::request::{self, Call, header_text};
@@ -43,7 +43,10 @@ pub fn router(server: Arc<Server>, caller: Caller) -> Router {
 async fn handle(State(service): State<Service>, request: Request) -> Response {
     let id = request_id(request.headers());
     let query = Query::parse(request.uri().query());
-    let accepted = request::accepted(request.headers(), &query, Endpoint::Other).unwrap_or_default();
+    let mut accepted = request::accepted(request.headers(), &query, Endpoint::Other).unwrap_or_default();
+    if negotiate::wants_protobuf(header_text(request.headers(), header::ACCEPT)) {
+        accepted.syntax = Syntax::Protobuf;
+    }
     let mut response = match run(&service, request, query).await {
         Ok(response) => response,
         Err(error) => {
@@ -187,7 +190,7 @@ async fn dispatch(server: &Arc<Server>, call: &mut Call, body: Body) -> ApiResul
     };
     if call.path.name.is_empty() && matches!(verb, Verb::Update | Verb::Patch) {
         if verb == Verb::Patch {
-            super::negotiate::patch_type(call.content_type(), !call.resource.is_custom())?;
+            negotiate::patch_type(call.content_type(), !call.resource.is_custom())?;
         }
         return Err(ApiError::bad_request("name must be provided"));
     }

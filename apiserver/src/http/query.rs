@@ -152,8 +152,11 @@ impl ListOptions {
             return Err(ApiError::invalid_options("ListOptions", &problems));
         }
         let version = Version::parse(&query.text("resourceVersion")).map_err(|e| {
-            let message = if watch { e.message } else { format!("invalid resource version: {}", e.message) };
-            ApiError::bad_request(message)
+            // Kubernetes takes it for an error of its own where a watch asks.
+            if watch {
+                return ApiError::unknown(e.message);
+            }
+            ApiError::bad_request(format!("invalid resource version: {}", e.message))
         })?;
         Ok(Self { version, ..options })
     }
@@ -201,9 +204,9 @@ impl ListOptions {
             if self.version_match != Some(Match::NotOlderThan) {
                 problems.push(FieldError::not_supported("resourceVersionMatch", rule, &["NotOlderThan"]));
             }
-            if !self.cont.is_empty() {
-                problems.push(forbid("resourceVersionMatch is forbidden when continue is provided"));
-            }
+        }
+        if !self.cont.is_empty() {
+            problems.push(forbid("resourceVersionMatch is forbidden when continue is provided"));
         }
         problems
     }
@@ -378,7 +381,7 @@ mod tests {
         assert_eq!(list("", false).unwrap().version, Version::Unset);
         for bad in ["abc", "-1", "99999999999999999999", "%2B5"] {
             let error = list(&format!("resourceVersion={bad}"), true).unwrap_err();
-            assert_eq!(error.code.as_u16(), 400, "{bad}");
+            assert_eq!(error.code.as_u16(), 500, "{bad}");
         }
     }
 

@@ -84,7 +84,7 @@ pub async fn get(server: &Server, call: &Call) -> ApiResult<Response> {
     {
         let scale = scale::read(item.value(), paths);
         scale::require_replicas(&scale, paths)?;
-        return Ok(encode::value(StatusCode::OK, &scale, &call.accepted));
+        return encode::scale(&scale::shown(scale), &call.accepted, call.include, server.now().as_second());
     }
     encode::object(StatusCode::OK, &call.resource, &item, &call.accepted, call.include, server.now().as_second())
 }

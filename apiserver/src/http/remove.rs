@@ -6,7 +6,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::Server;
-use super::change::{self, Outcome};
+use super::change::Outcome;
+use super::deletion;
 use super::encode::{self, Item};
 use super::json;
 use super::meta;
@@ -129,7 +130,7 @@ pub async fn remove(
         };
         let value = read::in_version(resource, live.value());
         let expect = Expect::Revision(live.revision());
-        let (change, object) = match change::delete(resource, &value, options, &server.now_text())? {
+        let (change, object) = match deletion::delete(resource, &value, options, &server.now_text())? {
             Outcome::Unchanged => return Ok(Removed::Going(value)),
             Outcome::Delete(object) => (Change::Delete, object),
             Outcome::Store(object) => {

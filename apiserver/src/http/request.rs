@@ -45,7 +45,6 @@ impl Call {
     pub fn negotiate(&mut self) -> ApiResult<()> {
         let endpoint = match self.verb {
             Verb::Watch => Endpoint::Watch,
-            _ if self.path.subresource == "scale" => Endpoint::Other,
             _ => Endpoint::Resource,
         };
         self.accepted = accepted(&self.headers, &self.query, endpoint)?;

@@ -123,8 +123,11 @@ pub fn dress(builtin: Builtin, object: &mut Value) {
     for key in fields.times {
         map.entry(key).or_insert(Value::Null);
     }
-    for key in fields.texts {
-        map.entry(key).or_insert_with(|| "".into());
+    // `events.k8s.io/v1` leaves empty texts out.
+    if builtin == Builtin::Event {
+        for key in fields.texts {
+            map.entry(key).or_insert_with(|| "".into());
+        }
     }
 }
 
@@ -315,12 +318,16 @@ fn event(object: &Value, strict: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let about = if object.get("regarding").is_some() { "regarding" } else { "involvedObject" };
     let namespace = object[about]["namespace"].as_str().unwrap_or_default();
-    let expected = if namespace.is_empty() { "default" } else { namespace };
-    if meta::namespace(object) != expected {
+    let modern = !object["eventTime"].is_null();
+    let fits = match (namespace, meta::namespace(object)) {
+        ("", own) => own == "default" || modern && own == "kube-system",
+        // An event with a time of its own may lie anywhere.
+        (about, own) => modern || about == own,
+    };
+    if !fits {
         let why = "does not match event.namespace";
         errors.push(FieldError::invalid("involvedObject.namespace", namespace, why));
     }
-    let modern = !object["eventTime"].is_null();
     if modern {
         let controller = if about == "regarding" { "reportingController" } else { "reportingComponent" };
         for field in [controller, "reportingInstance", "action", "reason"] {

@@ -35,6 +35,14 @@ pub fn read(object: &Value, paths: &ScalePaths) -> Value {
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
+/// The Scale as it is answered: `autoscaling/v1` leaves a zero out.
+pub fn shown(mut scale: Value) -> Value {
+    if let Some(spec) = scale.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.retain(|_, value| *value != 0);
+    }
+    scale
+}
+
 /// 500, as in Kubernetes, when the object says no replicas.
 pub fn require_replicas(scale: &Value, paths: &ScalePaths) -> ApiResult<()> {
     if scale["spec"].get("replicas").is_some() {

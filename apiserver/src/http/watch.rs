@@ -21,7 +21,7 @@ use super::query::{ListOptions, Version};
 use super::read;
 use super::request::Call;
 use super::status::{ApiError, ApiResult};
-use crate::db::{Event, EventKind, Object, ReadError, WatchEnd, WatchStream};
+use crate::db::{Event, EventKind, Object, WatchEnd, WatchStream};
 use crate::registry::{Registry, Resource};
 use crate::table::IncludeObject;
 
@@ -88,7 +88,8 @@ struct Started {
 async fn start(server: &Server, call: &Call, options: &ListOptions) -> ApiResult<Started> {
     let stored = &call.resource.stored_as;
     let scope = server.scope(call);
-    if let Version::At(version) = options.version {
+    // Without first objects, a version from the future is where the events begin.
+    if let (Version::At(version), Some(true)) = (options.version, options.send_initial_events) {
         read::wait_for(server, version).await?;
     }
     let initial = match (options.version, options.send_initial_events) {
@@ -112,11 +113,10 @@ async fn start(server: &Server, call: &Call, options: &ListOptions) -> ApiResult
         Ok(stream) => {
             Ok(Started { backlog, stream: Some(stream), end_of_initial: from.filter(|_| wants_end), error: None })
         }
-        Err(ReadError::Gone(gone)) => {
+        Err(gone) => {
             let error = too_old(from.unwrap_or(0), gone.oldest);
             Ok(Started { error: Some(error), ..Started::default() })
         }
-        Err(ReadError::Future { current }) => Err(ApiError::too_large_resource_version(from.unwrap_or(0), current)),
     }
 }
 
@@ -292,8 +292,15 @@ impl Line {
         let text = match &self.shape {
             Shape::Table(version) => {
                 let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
-                let table =
-                    encode::table(&self.resource, &[value], metadata, self.include, self.headers, now, *version);
+                let table = encode::table(
+                    self.resource.columns.as_deref(),
+                    &[value],
+                    metadata,
+                    self.include,
+                    self.headers,
+                    now,
+                    *version,
+                );
                 self.headers = false;
                 table.to_string()
             }

@@ -2,14 +2,14 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Server;
-use super::admit::{self, Incoming, Problem};
+use super::admit::{self, Incoming};
 use super::change::{self, Context, Outcome, Part};
 use super::encode::{self, Item};
+use super::mechanism::{Changed, Mechanism, applied, made, problem, refuse_apply};
 use super::meta;
 use super::negotiate::{self, PatchType};
 use super::path;
@@ -19,12 +19,10 @@ use super::request::Call;
 use super::scale;
 use super::status::{ApiError, ApiResult, Qualified};
 use super::views;
-use crate::apply::ApplyError;
 use crate::auth::Identity;
 use crate::db::{Change, Expect, Key, Object, WriteError};
-use crate::patch::{self, PatchError};
 use crate::registry::{Builtin, Resource, definition};
-use crate::schema::{FieldError, metadata};
+use crate::schema::metadata;
 
 /// Attempts at a change that races with others before the caller is told.
 const ATTEMPTS: usize = 64;
@@ -182,18 +180,6 @@ pub fn refused(resource: &Resource, name: &str, error: &WriteError) -> ApiError 
         WriteError::Conflict { .. } => ApiError::modified(resource.qualified(), name),
         WriteError::Storage(_) => ApiError::unavailable("the server cannot store anything now"),
     }
-}
-
-/// What a request changes about the live object.
-enum Mechanism {
-    /// PUT: this object takes its place.
-    Replace(Incoming),
-    /// PUT of a Scale.
-    ReplaceScale(Value),
-    /// PATCH.
-    Patch(PatchType, Bytes),
-    /// Server-side apply.
-    Apply(Value),
 }
 
 /// PUT of an object, its status or its scale.
@@ -403,178 +389,10 @@ async fn create_instead(
     Ok(Done { object, created: true, warnings })
 }
 
-/// What a change does, and what there is to warn of.
-struct Changed {
-    outcome: Outcome,
-    warnings: Vec<String>,
-}
-
-fn applied(ctx: &Context<'_>, config: &Value, live: &Value) -> ApiResult<Changed> {
-    let resource = ctx.resource;
-    let object = match (&resource.scale, ctx.part) {
-        (Some(paths), Part::Scale) => {
-            let mut wanted = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": meta::name(live)}});
-            scale::write(&mut wanted, config, paths)?;
-            ctx.apply(|apply| crate::apply::apply(Some(live), &wanted, apply))
-        }
-        _ => ctx.apply(|apply| crate::apply::apply(Some(live), config, apply)),
-    };
-    let object = object.map_err(refuse_apply)?;
-    check_given(resource, &object, live)?;
-    let incoming =
-        admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
-    let warnings = metadata::finalizer_warnings(&incoming.object, Some(live));
-    Ok(Changed { outcome: change::update(ctx, incoming.object, live, true)?, warnings })
-}
-
-/// A resource version or uid that an apply or patch names is a precondition.
-fn check_given(resource: &Resource, object: &Value, live: &Value) -> ApiResult<()> {
-    let given = meta::text(object, "resourceVersion");
-    if !given.is_empty() && given != meta::text(live, "resourceVersion") {
-        return Err(ApiError::modified(resource.qualified(), meta::name(live)));
-    }
-    Ok(())
-}
-
-fn made(
-    ctx: &Context<'_>,
-    call: &Call,
-    mechanism: &Mechanism,
-    live: &Value,
-    options: &WriteOptions,
-) -> ApiResult<Changed> {
-    let resource = ctx.resource;
-    let (object, mut warnings) = match mechanism {
-        Mechanism::Replace(incoming) => {
-            change::expected_version(resource, &incoming.object, live)?;
-            (incoming.object.clone(), incoming.warnings.clone())
-        }
-        Mechanism::ReplaceScale(scale) => (with_scale(resource, live, scale)?, Vec::new()),
-        Mechanism::Patch(kind, bytes) if ctx.part == Part::Scale => {
-            let Some(paths) = &resource.scale else { return Err(ApiError::no_such_path()) };
-            let before = scale::read(live, paths);
-            let after = patched(*kind, "autoscaling", "Scale", &before, bytes, options)?.0;
-            (with_scale(resource, live, &after)?, Vec::new())
-        }
-        Mechanism::Patch(kind, bytes) => patch_object(ctx, call, *kind, bytes, live, options)?,
-        Mechanism::Apply(_) => return Err(ApiError::internal("an apply is no update")),
-    };
-    warnings.extend(metadata::finalizer_warnings(&object, Some(live)));
-    match change::update(ctx, object, live, false) {
-        Ok(outcome) => Ok(Changed { outcome, warnings }),
-        Err(e) => Err(e.warning(&warnings)),
-    }
-}
-
-fn with_scale(resource: &Resource, live: &Value, scale: &Value) -> ApiResult<Value> {
-    let Some(paths) = &resource.scale else { return Err(ApiError::no_such_path()) };
-    let own = meta::name(scale);
-    if !own.is_empty() && own != meta::name(live) {
-        change::check_name(scale, meta::name(live), "")?;
-    }
-    let mut object = live.clone();
-    scale::write(&mut object, scale, paths)?;
-    check_given(resource, &object, live)?;
-    Ok(object)
-}
-
-/// Applies a patch to a document; answers it and strict decoding errors of the patch itself.
-fn patched(
-    kind: PatchType,
-    group: &str,
-    object_kind: &str,
-    live: &Value,
-    bytes: &[u8],
-    options: &WriteOptions,
-) -> ApiResult<(Value, Vec<String>)> {
-    let strict = options.field_validation != FieldValidation::Ignore;
-    let prefix = if strict && kind != PatchType::Strategic { "error decoding patch: " } else { "" };
-    let document = super::json::parse(bytes).map_err(|e| {
-        let why = if e.is_eof() { "unexpected end of JSON input".into() } else { format!("json: {e}") };
-        ApiError::bad_request(format!("{prefix}{why}"))
-    })?;
-    if kind != PatchType::Json && !document.value.is_object() {
-        return Err(ApiError::bad_request(format!(
-            "{prefix}json: cannot unmarshal into Go value of type map[string]interface {{}}"
-        )));
-    }
-    let result = match kind {
-        PatchType::Json => patch::json(live, &document.value),
-        PatchType::Merge => patch::merge(live, &document.value),
-        _ => patch::strategic(group, object_kind, live, &document.value),
-    };
-    let object = result.map_err(|e| match e {
-        PatchError::BadRequest(why) => ApiError::bad_request(format!("{prefix}{why}")),
-        PatchError::Invalid(why) => {
-            tracing::debug!(%why, "a patch was not applied");
-            ApiError::unprocessable()
-        }
-        PatchError::TooLarge(why) => ApiError::too_large_because(&why),
-        PatchError::Unsupported(why) => ApiError::unsupported(why),
-    })?;
-    let twice = document.duplicates.iter().map(|d| format!("duplicate field {d:?}")).collect();
-    Ok((object, twice))
-}
-
-fn patch_object(
-    ctx: &Context<'_>,
-    call: &Call,
-    kind: PatchType,
-    bytes: &[u8],
-    live: &Value,
-    options: &WriteOptions,
-) -> ApiResult<(Value, Vec<String>)> {
-    let resource = ctx.resource;
-    let (object, twice) = patched(kind, &resource.group, &resource.kind, live, bytes, options)?;
-    let shown = object.clone();
-    let wrong = |why: String| {
-        let error = FieldError::invalid("patch", shown.to_string(), why);
-        ApiError::invalid(Qualified { group: "", name: "" }, "", &[error])
-    };
-    if !object.is_object() || object["kind"].as_str().unwrap_or_default().is_empty() {
-        return Err(wrong(format!("Object 'Kind' is missing in '{object}'")));
-    }
-    let incoming = match admit::settle(resource, object, twice, options.field_validation) {
-        Ok(incoming) => incoming,
-        Err(Problem::Strict(problems)) => return Err(wrong(format!("strict decoding error: {}", problems.join(", ")))),
-        Err(Problem::Wrong(why)) => return Err(wrong(why)),
-    };
-    let mut object = incoming.object;
-    change::place(resource, &mut object, &call.path.namespace)?;
-    change::check_name(&object, &call.path.name, call.namespace())?;
-    check_given(resource, &object, live)?;
-    Ok((object, incoming.warnings))
-}
-
-fn refuse_apply(error: ApplyError) -> ApiError {
-    match error {
-        ApplyError::Conflict { message, conflicts } => {
-            let causes = conflicts
-                .iter()
-                .map(|c| json!({"reason": "FieldManagerConflict", "message": format!("conflict with {}", c.manager), "field": c.field}))
-                .collect();
-            ApiError::apply_conflict(message, causes)
-        }
-        ApplyError::BadRequest(why) => ApiError::bad_request(why),
-        ApplyError::Typed(why) => ApiError::unknown(why),
-        ApplyError::Unsupported(why) => ApiError::unsupported(why),
-    }
-}
-
-fn problem(resource: &Resource, problem: Problem) -> ApiError {
-    let kind = &resource.kind;
-    match problem {
-        Problem::Strict(problems) => ApiError::bad_request(format!("strict decoding error: {}", problems.join(", "))),
-        Problem::Wrong(why) => ApiError::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
-            resource.version
-        )),
-    }
-}
-
 fn answer_part(server: &Server, call: &Call, part: Part, done: &Done) -> ApiResult<Response> {
     if let (Part::Scale, Some(paths)) = (part, &call.resource.scale) {
-        return Ok(encode::value(StatusCode::OK, &scale::read(&done.object, paths), &call.accepted));
+        let scale = scale::shown(scale::read(&done.object, paths));
+        return encode::scale(&scale, &call.accepted, call.include, server.now().as_second());
     }
     let code = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     answer(server, call, code, done)

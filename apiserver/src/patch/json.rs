@@ -10,7 +10,7 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, PatchError> {
     let operations = match patch {
         Value::Array(operations) => operations.as_slice(),
         Value::Null => &[],
-        other => return Err(bad_type(other, "Patch")),
+        other => return Err(bad_type(other, "[]handlers.jsonPatchOp")),
     };
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(
@@ -19,7 +19,7 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, PatchError> {
         )));
     }
     if let Some(other) = operations.iter().find(|o| !o.is_object() && !o.is_null()) {
-        return Err(bad_type(other, "Operation"));
+        return Err(bad_type(other, "handlers.jsonPatchOp"));
     }
     let mut run = Run { document: document.clone(), copied: 0 };
     for operation in operations {
@@ -29,7 +29,7 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, PatchError> {
 }
 
 fn bad_type(value: &Value, name: &str) -> PatchError {
-    PatchError::BadRequest(format!("json: cannot unmarshal {} into Go value of type jsonpatch.{name}", go_kind(value)))
+    PatchError::BadRequest(format!("json: cannot unmarshal {} into Go value of type {name}", go_kind(value)))
 }
 
 const MISSING: &str = "missing value";

@@ -42,7 +42,7 @@ fn bounded(result: Value) -> Result<Value, PatchError> {
 }
 
 /// Go's word for the type of a JSON value.
-fn go_kind(value: &Value) -> &'static str {
+pub(crate) fn go_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -108,7 +108,7 @@ mod tests {
         let wrong = json(&document, &json!({"op": "add"})).expect_err("no list");
         assert_eq!(
             wrong,
-            PatchError::BadRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch".into())
+            PatchError::BadRequest("json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp".into())
         );
     }
 

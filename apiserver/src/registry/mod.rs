@@ -1,6 +1,6 @@
 //! Which kinds are served: built-in ones and those of CustomResourceDefinitions, as one immutable snapshot.
 
-mod builtin;
+pub mod builtin;
 pub mod definition;
 pub mod discovery;
 mod documents;

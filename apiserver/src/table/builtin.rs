@@ -31,6 +31,21 @@ pub(super) fn columns(group: &str, kind: &str) -> Option<(Vec<Value>, CellsOf)> 
     })
 }
 
+/// The definitions and the cells of a Scale.
+pub(super) fn scale() -> (Vec<Value>, CellsOf) {
+    let number = |name: &str, words: &str| definition(name, "integer", "", words, 0);
+    let columns = vec![
+        name_column(),
+        number("Desired", "Number of desired replicas"),
+        number("Available", "Number of actual replicas"),
+        definition("Age", "date", "", AGE_WORDS, 0),
+    ];
+    (columns, |object, now| {
+        let number = |pointer: &str| object.pointer(pointer).cloned().unwrap_or(Value::Null);
+        vec![name(object), number("/spec/replicas"), number("/status/replicas"), age(object, now)]
+    })
+}
+
 fn described(definition: &str, field: &str) -> String {
     let words =
         builtin::definition(definition).and_then(|d| d.get("properties")?.get(field)?.get("description")?.as_str());

@@ -80,6 +80,12 @@ impl Columns {
         Some(Self { definitions, cells: Cells::Builtin(cells) })
     }
 
+    /// Of a Scale.
+    pub fn scale() -> Self {
+        let (definitions, cells) = builtin::scale();
+        Self { definitions, cells: Cells::Builtin(cells) }
+    }
+
     /// The `columnDefinitions`.
     pub fn definitions(&self) -> &[Value] {
         &self.definitions
