@@ -57,7 +57,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         other => other?,
     };
     let cluster = Cluster::new(access.client.clone(), &name);
-    let address = url_of(listener.local_addr().context("the hive's listener has no address")?);
+    let own = reachable(listener.local_addr().context("the hive's listener has no address")?);
+    let address = format!("http://{own}");
 
     let mut lives = Lives::default();
     let watches = lives.watch_api(&access.client, &name);
@@ -73,6 +74,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         state: data.state(),
         socket: socket_path.clone(),
         callback_url: format!("{address}/v1/workers/ready"),
+        ip: own.ip(),
         timing,
     };
     let effects = Arc::new(Machine::new(settings, cluster.clone()).context("cannot make an HTTP client")?);
@@ -237,13 +239,13 @@ fn look(recorded: Option<ProcessId>, nonce: &Nonce) -> Found {
     alive.map_or(Found::Gone, Found::Alive)
 }
 
-/// A listener on all addresses is called by loopback: its workers are on the same machine.
-fn url_of(mut address: SocketAddr) -> String {
+/// A listener on all addresses is called by loopback: its workers are on the same machine, and are reached from there only.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         address.set_ip(loopback);
     }
-    format!("http://{address}")
+    address
 }
 
 async fn read_devices(

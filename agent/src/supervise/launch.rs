@@ -3,6 +3,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    net::{IpAddr, SocketAddr},
     path::Path,
 };
 
@@ -42,6 +43,8 @@ fn is_allowed(name: &str) -> bool {
 /// Where a worker finds its hive.
 #[derive(Clone, Debug)]
 pub struct HiveAddress<'a> {
+    /// Where its workers listen: where it does itself.
+    pub ip: IpAddr,
     pub callback_url: &'a str,
     pub socket: &'a Path,
 }
@@ -63,7 +66,7 @@ pub fn arguments(
     };
     flag("model", model.as_os_str());
     flag("model-ref", desired.model_id.as_ref());
-    flag("port", port.to_string().as_ref());
+    flag("port", SocketAddr::new(hive.ip, port).to_string().as_ref());
     flag("worker-id", desired.key.name.as_ref());
     flag("slots", desired.slots.to_string().as_ref());
     if let Some(length) = desired.context_length {
@@ -105,13 +108,14 @@ mod tests {
         let mut wanted = desired("a");
         wanted.model_id = "x; rm -rf / $(id) --port=1".into();
         let command = WorkerCommand::subcommand_of("/bin/rbee".into());
-        let hive =
-            HiveAddress { callback_url: "http://127.0.0.1:9200/v1/workers/ready", socket: Path::new("/s/hive.sock") };
+        let (ip, callback_url) = (IpAddr::from([10, 0, 0, 2]), "http://10.0.0.2:9200/v1/workers/ready");
+        let hive = HiveAddress { ip, callback_url, socket: Path::new("/s/hive.sock") };
         let args = arguments(&command, &wanted, Path::new("/m/-model x.gguf"), 8001, &hive);
         assert_eq!(args[0], "worker");
         assert_eq!(args[1], "--model=/m/-model x.gguf");
         assert_eq!(args[2], "--model-ref=x; rm -rf / $(id) --port=1");
         assert!(args.iter().skip(1).all(|a| a.to_str().unwrap().starts_with("--")), "{args:?}");
-        assert_eq!(args.iter().filter(|a| a.to_str().unwrap().starts_with("--port=")).count(), 1);
+        let ports: Vec<_> = args.iter().filter(|a| a.to_str().unwrap().starts_with("--port=")).collect();
+        assert_eq!(ports, ["--port=10.0.0.2:8001"]);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::OsString,
+    net::IpAddr,
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Instant,
@@ -36,6 +37,8 @@ pub struct Settings {
     pub state: PathBuf,
     pub socket: PathBuf,
     pub callback_url: String,
+    /// Where workers listen.
+    pub ip: IpAddr,
     pub timing: Timing,
 }
 
@@ -75,8 +78,8 @@ impl Machine {
     }
 
     fn program(&self, order: &StartOrder, key: &WorkerKey, log: std::fs::File) -> Program {
-        let Settings { command, environment, socket, callback_url, .. } = &self.settings;
-        let hive = launch::HiveAddress { callback_url, socket };
+        let Settings { command, environment, socket, callback_url, ip, .. } = &self.settings;
+        let hive = launch::HiveAddress { ip: *ip, callback_url, socket };
         let mut environment = environment.clone();
         environment.push(("RBEE_API_KEY".into(), key.reveal().into()));
         environment.push(("RBEE_NONCE".into(), order.nonce.reveal().into()));
