@@ -62,10 +62,25 @@ impl Document {
 /// # Errors
 /// [`YamlError`] with file, line and column: no YAML, a duplicate key, a limit exceeded, a number that others read otherwise.
 pub fn parse_documents(text: &str, file: &str) -> Result<Vec<Document>, YamlError> {
+    read(text, file, options())
+}
+
+/// As [`parse_documents`], but unquoted `yes`, `no`, `on`, `off`, `y` and `n` are booleans: YAML 1.1, as kube-apiserver
+/// reads the body of a request.
+///
+/// # Errors
+/// As [`parse_documents`].
+pub fn parse_documents_yaml11(text: &str, file: &str) -> Result<Vec<Document>, YamlError> {
+    let mut options = options();
+    options.strict_booleans = false;
+    read(text, file, options)
+}
+
+fn read(text: &str, file: &str, options: Options) -> Result<Vec<Document>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_sizes(text, file)?;
     let nodes: Vec<Spanned<Node>> =
-        serde_saphyr::from_multiple_with_options(text, options()).map_err(|e| YamlError::from_parser(&e, file))?;
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|e| YamlError::from_parser(&e, file))?;
     nodes.into_iter().filter(|n| !matches!(n.value, Node::Null)).map(|node| document(node, text, file)).collect()
 }
 

@@ -288,6 +288,16 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn yaml_1_1_has_more_words_for_true_and_false() {
+    let text = "{a: no, b: 'no', c: On, d: y, e: \"yes\", f: true}";
+    let read = |read: fn(&str, &str) -> Result<Vec<Document>, YamlError>| read(text, "f").unwrap().remove(0).value;
+    let wanted = serde_json::json!({"a": false, "b": "no", "c": true, "d": true, "e": "yes", "f": true});
+    assert_eq!(read(parse_documents_yaml11), wanted);
+    let wanted = serde_json::json!({"a": "no", "b": "no", "c": "On", "d": "y", "e": "yes", "f": true});
+    assert_eq!(read(parse_documents), wanted);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
