@@ -1,5 +1,6 @@
 //! Reading a JSON body within bounds of size and time.
 
+use axum::body::BodyDataStream;
 use axum::extract::Request;
 use axum::http::header;
 use bytes::{Bytes, BytesMut};
@@ -10,8 +11,9 @@ use std::time::Duration;
 /// Time for the whole body.
 const TIME: Duration = Duration::from_secs(10);
 
-/// Bytes of a body that is too large which are still read, so that the client gets to see the answer.
-const PATIENCE_BYTES: usize = 64 << 20;
+/// How long and how much is read of a body that is too large after it was refused, so that its sender reads the answer.
+const DISCARD_TIME: Duration = Duration::from_secs(3);
+const DISCARD_BYTES: usize = 64 << 20;
 
 /// The whole body, if it is JSON by its content type and not too large.
 pub async fn read(request: Request) -> Result<Bytes, ApiError> {
@@ -27,22 +29,57 @@ pub async fn read(request: Request) -> Result<Bytes, ApiError> {
 }
 
 async fn collect(request: Request) -> Result<Bytes, ApiError> {
+    let stated = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let mut stream = request.into_body().into_data_stream();
+    if stated.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(too_large(stream));
+    }
     let mut body = BytesMut::new();
-    let mut seen = 0usize;
     while let Some(part) = stream.next().await {
         let broken = |e: axum::Error| ApiError::new(ErrorCode::InvalidRequest, format!("the body cannot be read: {e}"));
         let part = part.map_err(broken)?;
-        seen = seen.saturating_add(part.len());
-        if seen <= MAX_BODY_BYTES {
-            body.extend_from_slice(&part);
-        } else if seen > PATIENCE_BYTES {
-            break;
+        if body.len().saturating_add(part.len()) > MAX_BODY_BYTES {
+            return Err(too_large(stream));
         }
-    }
-    if seen > MAX_BODY_BYTES {
-        let text = format!("the body has more than the {MAX_BODY_BYTES} bytes that are allowed");
-        return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_status(413));
+        body.extend_from_slice(&part);
     }
     Ok(body.freeze())
+}
+
+/// The refusal; what else the client sends is read beside the answer.
+fn too_large(mut rest: BodyDataStream) -> ApiError {
+    tokio::spawn(tokio::time::timeout(DISCARD_TIME, async move {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(part)) = rest.next().await {
+            left = left.saturating_sub(part.len());
+            if left == 0 {
+                return;
+            }
+        }
+    }));
+    let text = format!("the body has more than the {MAX_BODY_BYTES} bytes that are allowed");
+    ApiError::new(ErrorCode::InvalidRequest, text).with_status(413)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use futures::stream;
+    use std::convert::Infallible;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_too_large_is_refused_before_it_ends() {
+        let silent = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let piece = Bytes::from(vec![b'x'; MAX_BODY_BYTES]);
+        let full = stream::iter([Ok::<_, Infallible>(piece), Ok(Bytes::from_static(b"x"))]).chain(stream::pending());
+        let stated = Request::builder().header(header::CONTENT_LENGTH, "1073741824").body(silent()).unwrap();
+        let start = Instant::now();
+        for request in [stated, Request::new(Body::from_stream(full))] {
+            let error = read(request).await.unwrap_err();
+            assert_eq!((error.status, start.elapsed()), (413, Duration::ZERO), "{error:?}");
+        }
+        assert_eq!(read(Request::new(silent())).await.unwrap_err().status, 408);
+    }
 }
