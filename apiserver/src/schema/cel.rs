@@ -1,9 +1,14 @@
 //! CEL rules (`x-kubernetes-validations`): compiled once per schema, run against objects.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use kube::core::cel::KubeCelExt;
-use kube::core::cel::cel::{Context, ExecutionError, Program, Value as CelValue};
+use kube::core::cel::cel::extractors::This;
+use kube::core::cel::cel::{Context, ExecutionError, FunctionContext, Program, Value as CelValue};
+use regex::Regex;
 use serde_json::Value;
 
 use super::cel_check;
@@ -172,7 +177,37 @@ fn field_path(source: &str, node: &Structural) -> Option<String> {
 
 thread_local! {
     /// Kubernetes' functions, registered once per thread.
-    static FUNCTIONS: Context<'static> = Context::default().with_all();
+    static FUNCTIONS: Context<'static> = {
+        let mut functions = Context::default().with_all();
+        functions.add_function("matches", matches);
+        functions
+    };
+    /// Patterns of `matches`, compiled: rules use the same ones for every object.
+    static PATTERNS: RefCell<HashMap<Arc<String>, Regex>> = RefCell::new(HashMap::new());
+}
+
+/// Patterns kept; beyond that (a rule may take them from objects) all are dropped.
+const KEPT_PATTERNS: usize = 256;
+
+/// `text.matches(pattern)`; the interpreter's own compiles the pattern at every call.
+fn matches(
+    context: &FunctionContext<'_, '_>,
+    This(text): This<Arc<String>>,
+    pattern: Arc<String>,
+) -> Result<bool, ExecutionError> {
+    PATTERNS.with_borrow_mut(|patterns| {
+        if let Some(regex) = patterns.get(&pattern) {
+            return Ok(regex.is_match(&text));
+        }
+        let wrong = |e: regex::Error| context.error(format!("'{pattern}' not a valid regex:\n{e}"));
+        let regex = Regex::new(&pattern).map_err(wrong)?;
+        let found = regex.is_match(&text);
+        if patterns.len() >= KEPT_PATTERNS {
+            patterns.clear();
+        }
+        patterns.insert(pattern.clone(), regex);
+        Ok(found)
+    })
 }
 
 /// Runs the rules of a schema and of everything below it.
