@@ -83,6 +83,18 @@ impl DataDir {
         self.root.join("identity.json")
     }
 
+    /// What tells this hive from another one of its name: made once, the same at every start.
+    pub fn id(&self) -> Result<String, PathError> {
+        let path = self.root.join("id");
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        if kept.len() == 32 && kept.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(kept);
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        write_private(&path, id.as_bytes()).map_err(at("cannot write", &path))?;
+        Ok(id)
+    }
+
     /// Where the token of the identity lies for the API client, which reads it again now and then.
     pub fn identity_token(&self) -> PathBuf {
         self.root.join("run/identity.token")
@@ -147,6 +159,16 @@ mod tests {
         drop(first);
         DataDir::open(dir.path()).unwrap();
         assert_eq!(fs::metadata(dir.path().join("logs")).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_folder_has_one_id() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let id = |dir: &tempfile::TempDir| DataDir::open(dir.path()).unwrap().id().unwrap();
+        let first = id(&dirs[0]);
+        assert_eq!((id(&dirs[0]), id(&dirs[1]) == first), (first.clone(), false));
+        fs::write(dirs[0].path().join("id"), "damaged").unwrap();
+        assert_eq!(id(&dirs[0]).len(), 32);
     }
 
     #[test]

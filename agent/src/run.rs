@@ -7,7 +7,7 @@ use kube::{Api, runtime::watcher};
 use rbee_crds::{Assignment, Hive, Model, hive::HiveBackend};
 use tokio::{
     net::UnixListener,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::Duration,
 };
@@ -27,6 +27,7 @@ use crate::{
         self,
         cluster::Cluster,
         hive::{CacheReport, Reporter as HiveReporter},
+        lease::{self, LeaseError},
     },
     supervise::{
         self, Supervisor, launch, logs,
@@ -46,7 +47,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// them to the next hive.
 ///
 /// # Errors
-/// The data folder is another hive's or cannot be used; the queen refuses this hive.
+/// The data folder is another hive's or cannot be used; the queen refuses this hive; another living hive has its name.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     // The first caller wins; in one process with other parts it was somebody else, with the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -56,12 +57,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Err(_) if shutdown.is_cancelled() => return Ok(()),
         other => other?,
     };
-    let cluster = Cluster::new(access.client.clone(), &name);
+    let cluster = Cluster::new(access.client.clone(), &name, &data.id()?);
+    let granted = CancellationToken::new();
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        renewed = lease::renew(&cluster, jiff::Timestamp::now()) => match renewed {
+            Ok(()) => granted.cancel(),
+            Err(LeaseError::Taken(taken)) => return Err(taken.into()),
+            Err(LeaseError::Cluster(e)) => tracing::warn!("the hive's lease cannot be taken yet: {e}"),
+        }
+    }
     let own = reachable(listener.local_addr().context("the hive's listener has no address")?);
     let address = format!("http://{own}");
 
     let mut lives = Lives::default();
-    let watches = lives.watch_api(&access.client, &name);
+    let watches = lives.watch_api(&access.client, &name, &granted);
     let backends = lives.watch_machine(data.logs(), timing.inventory);
     let (files, cache) = lives.look_after_models(models_dir, &watches, timing.model_check);
     if let Some(renewal) = access.renewal {
@@ -112,7 +122,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         own: watches.own,
         interval: timing.report,
     };
-    lives.inner.spawn(hive.run(lives.working.clone()));
+    let known = lives.working.child_token();
+    lives.inner.spawn(once(granted.clone(), known.clone(), hive.run(known.clone())));
     let reporter = report::assignments::Reporter {
         cluster: cluster.clone(),
         views,
@@ -121,10 +132,27 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     };
     lives.outer.spawn(reporter.run(lives.talking.clone()));
     lives.outer.spawn(report::events::run(cluster.clone(), notices, lives.talking.clone()));
-    lives.outer.spawn(report::lease::run(cluster, timing.heartbeat, lives.talking.clone()));
+    let (lost_in, lost) = oneshot::channel();
+    lives.outer.spawn(lease::run(cluster, timing.heartbeat, granted, lost_in, lives.talking.clone()));
 
-    supervisor.run(shutdown, stop_workers).await;
+    let stop = shutdown.child_token();
+    let mut supervising = Box::pin(supervisor.run(stop.clone(), stop_workers));
+    let taken = tokio::select! {
+        () = &mut supervising => None,
+        Ok(taken) = lost => {
+            tracing::error!(hive = name, "{taken}; this hive stops its workers and ends");
+            // The objects are the other hive's: nothing more is said about them.
+            lives.outer.abort_all();
+            known.cancel();
+            stop.cancel();
+            supervising.await;
+            Some(taken)
+        }
+    };
     lives.end().await;
+    if let Some(taken) = taken {
+        return Err(taken.into());
+    }
     tracing::info!(hive = name, "hive stopped");
     drop(data);
     Ok(())
@@ -175,14 +203,16 @@ struct Lives {
 }
 
 impl Lives {
-    fn watch_api(&mut self, client: &kube::Client, hive: &str) -> Watches {
+    /// What concerns this hive alone is looked at when the name is `granted`.
+    fn watch_api(&mut self, client: &kube::Client, hive: &str, granted: &CancellationToken) -> Watches {
         let (assignments_in, assignments) = watch::channel(Mirror::default());
         let (models_in, models) = watch::channel(Mirror::default());
         let (own_in, own) = watch::channel(Mirror::default());
         let every = watcher::Config::default;
         let (mine, myself) =
             (every().fields(&format!("spec.hiveName={hive}")), every().fields(&format!("metadata.name={hive}")));
-        self.inner.spawn(mirror(Api::all(client.clone()), mine, assignments_in, self.talking.clone()));
+        let assignments_watch = mirror(Api::all(client.clone()), mine, assignments_in, self.talking.clone());
+        self.inner.spawn(once(granted.clone(), self.talking.clone(), assignments_watch));
         self.inner.spawn(mirror(Api::all(client.clone()), every(), models_in, self.working.clone()));
         self.inner.spawn(mirror(Api::all(client.clone()), myself, own_in, self.working.clone()));
         Watches { assignments, models, own }
@@ -221,10 +251,19 @@ impl Lives {
     }
 }
 
+/// Does the task once `granted` is set off, unless `end` comes before.
+async fn once(granted: CancellationToken, end: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = granted.cancelled() => task.await,
+        () = end.cancelled() => {}
+    }
+}
+
 /// Waits for all of them; a panic of one is told.
 async fn ended(mut tasks: JoinSet<()>) {
     while let Some(result) = tasks.join_next().await {
-        if let Err(e) = result {
+        if let Some(e) = result.err().filter(|e| e.is_panic()) {
             tracing::error!("a part of the hive failed: {e}");
         }
     }

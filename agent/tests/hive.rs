@@ -5,7 +5,10 @@ mod support;
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use k8s_openapi::api::{coordination::v1::Lease, events::v1::Event};
-use kube::{Api, api::DeleteParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use rbee_agent::ClientSource;
 use rbee_crds::{Assignment, AssignmentState, Hive, Model, hive::CacheState};
 use rbee_wire::token::Token;
@@ -284,6 +287,42 @@ async fn a_token_is_enough_to_join_and_then_the_hive_has_an_identity_of_its_own(
     let after = ready(&server, "remote-1").await;
     assert!(alive(after.pid));
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hives_with_one_name_one_works() {
+    let server = Server::start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hive = Hiving::start(&server, "node-twin", dir.path()).await;
+    server.worker_key("story", "s3cret").await;
+    server.create(assignment("node-twin", "twin-1", "builtin:tinybee")).await;
+    let first = ready(&server, "twin-1").await;
+    let leases: Api<Lease> = server.in_system();
+    let holder = || async { leases.get_opt("hive-node-twin").await.unwrap()?.spec?.holder_identity };
+    let held = holder().await.unwrap();
+
+    let refused = Hiving::start(&server, "node-twin", other.path()).await.failure().await;
+    assert!(refused.contains("--name") && refused.contains(&hive.url()), "{refused}");
+    assert_eq!(holder().await.as_ref(), Some(&held), "the refused one leaves the lease alone");
+
+    // Somebody else writes its status: the hive says again how it is.
+    let foreign = json!({"status": {"state": "Stopped", "pid": null, "url": null}});
+    let assignments: Api<Assignment> = server.namespaced();
+    assignments.patch_status("twin-1", &PatchParams::default(), &Patch::Merge(foreign)).await.unwrap();
+    let again = ready(&server, "twin-1").await;
+    assert_eq!((again.pid, again.url), (first.pid, first.url));
+
+    // The name is another's meanwhile, as after a long sleep of this machine.
+    let taken = json!({"spec": {"holderIdentity": "node-twin_other", "renewTime": "2999-01-01T00:00:00.000000Z"}});
+    leases.patch("hive-node-twin", &PatchParams::default(), &Patch::Merge(taken)).await.unwrap();
+    let ended = hive.failure().await;
+    assert!(ended.contains("--name"), "{ended}");
+    assert!(!alive(first.pid), "its workers are not those of the name any more");
+    assert_eq!(holder().await.as_deref(), Some("node-twin_other"));
+    let status = assignments.get("twin-1").await.unwrap().status.unwrap();
+    assert_eq!(status.state, Some(AssignmentState::Ready), "what is said of it is the other's to say");
+    leases.delete("hive-node-twin", &DeleteParams::default()).await.unwrap();
+    server.delete_finally("twin-1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,17 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use k8s_openapi::{
-    api::{
-        coordination::v1::Lease,
-        core::v1::{ObjectReference, Secret},
-    },
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff,
-};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use rbee_crds::{Assignment, AssignmentStatus, GROUP, Hive, HiveStatus, VERSION, names};
@@ -25,8 +18,6 @@ use crate::{
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Seconds without a renewal after which a hive counts as lost.
-const LEASE_SECONDS: i32 = 40;
 /// Longest note of an Event, bytes; the API takes no more.
 const NOTE_BYTES: usize = 1000;
 
@@ -36,6 +27,7 @@ pub struct Cluster {
     client: Client,
     hive: String,
     manager: String,
+    holder: String,
     recorder: Recorder,
 }
 
@@ -72,15 +64,23 @@ impl ClusterError {
     }
 }
 
-async fn limited<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClusterError> {
+/// The request, with a deadline.
+pub(super) async fn limited<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClusterError> {
     Ok(tokio::time::timeout(LIMIT, request).await.map_err(|_| ClusterError::Timeout)??)
 }
 
 impl Cluster {
-    pub fn new(client: Client, hive: &str) -> Self {
+    /// `id` tells this hive from another one of its name.
+    pub fn new(client: Client, hive: &str, id: &str) -> Self {
         let reporter = Reporter { controller: "rbee-hive".into(), instance: Some(hive.to_owned()) };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, hive: hive.to_owned(), manager: names::manager_hive(hive), recorder }
+        Self {
+            client,
+            hive: hive.to_owned(),
+            manager: names::manager_hive(hive),
+            holder: format!("{hive}_{id}"),
+            recorder,
+        }
     }
 
     pub fn client(&self) -> &Client {
@@ -91,7 +91,13 @@ impl Cluster {
         &self.hive
     }
 
-    fn apply(&self) -> PatchParams {
+    /// Who it is as the holder of its Lease.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Server-side apply as the manager of this hive's fields.
+    pub(super) fn apply(&self) -> PatchParams {
         PatchParams::apply(&self.manager).force()
     }
 
@@ -132,8 +138,8 @@ impl Cluster {
         }
     }
 
-    /// Writes the status of an Assignment, if it is still that one.
-    pub async fn apply_assignment(&self, key: &Key, status: &AssignmentStatus) -> Result<(), ClusterError> {
+    /// Writes the status of an Assignment, if it is still that one; the answer is what the API holds then.
+    pub async fn apply_assignment(&self, key: &Key, status: &AssignmentStatus) -> Result<Assignment, ClusterError> {
         let api: Api<Assignment> = Api::namespaced(self.client.clone(), &key.namespace);
         let body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -141,7 +147,7 @@ impl Cluster {
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": key.uid},
             "status": status,
         });
-        limited(api.patch_status(&key.name, &self.apply(), &Patch::Apply(body))).await.map(drop)
+        limited(api.patch_status(&key.name, &self.apply(), &Patch::Apply(body))).await
     }
 
     /// Declares the Hive object with these labels; other labels stay.
@@ -166,32 +172,6 @@ impl Cluster {
             "status": status,
         });
         limited(api.patch_status(&self.hive, &self.apply(), &Patch::Apply(body))).await.map(drop)
-    }
-
-    /// Says that the hive lives.
-    pub async fn renew_lease(&self, now: jiff::Timestamp) -> Result<(), ClusterError> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
-        let name = names::hive_lease(&self.hive);
-        let body = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": name, "namespace": names::SYSTEM_NAMESPACE},
-            "spec": {
-                "holderIdentity": self.hive,
-                "leaseDurationSeconds": LEASE_SECONDS,
-                "renewTime": MicroTime(now),
-            },
-        });
-        limited(api.patch(&name, &self.apply(), &Patch::Apply(body))).await.map(drop)
-    }
-
-    /// Says that the hive is gone for now.
-    pub async fn delete_lease(&self) -> Result<(), ClusterError> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
-        match limited(api.delete(&names::hive_lease(&self.hive), &DeleteParams::default())).await {
-            Err(e) if !e.is_gone() => Err(e),
-            _ => Ok(()),
-        }
     }
 
     /// Publishes a notice about its Assignment and about the Worker that it is a replica of.

@@ -233,7 +233,11 @@ impl Hiving {
             environment: vec![],
             stop_workers: true,
             first_worker_port: 18_001,
-            timing: Timing { model_check: Duration::from_millis(300), ..Timing::default() },
+            timing: Timing {
+                model_check: Duration::from_millis(300),
+                heartbeat: Duration::from_secs(1),
+                ..Timing::default()
+            },
         };
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(rbee_agent::run(config, shutdown.clone()));
