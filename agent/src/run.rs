@@ -109,7 +109,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         supervisor: handle,
         views: views.clone(),
         backends: backends.clone(),
-        spawner: http::Spawner { hive: name.clone(), callers: access.callers, views: views.clone() },
+        spawner: http::Spawner {
+            hive: name.clone(),
+            callers: access.callers,
+            views: views.clone(),
+            backends: backends.clone(),
+        },
     };
     lives.inner.spawn(http::serve(listener, http::router(api), lives.working.clone()));
     let hive = HiveReporter {

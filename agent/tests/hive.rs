@@ -336,7 +336,10 @@ async fn spawn_declares_in_the_callers_name() {
     let post = |body: Value| http.post(&url).bearer_auth(&token).json(&body).send();
     for (body, field) in [
         (json!({"model_ref": "ftp://x"}), "model_ref"),
+        (json!({"model_ref": "x/../y"}), "model_ref"),
         (json!({"model_ref": "builtin:tinybee", "backend": "tpu"}), "backend"),
+        (json!({"model_ref": "builtin:tinybee", "backend": "cuda"}), "cuda"),
+        (json!({"model_ref": "builtin:tinybee", "device": 99}), "99"),
         (json!({"model_ref": "builtin:tinybee", "slots": 0}), "slots"),
         (json!({"model_ref": "builtin:tinybee", "sluts": 1}), "sluts"),
     ] {
@@ -346,10 +349,13 @@ async fn spawn_declares_in_the_callers_name() {
         assert!(text.contains(field), "{text}");
     }
     assert_eq!(post(json!({"model_ref": "no-such"})).await.unwrap().status(), 404);
+    let workers: Api<rbee_crds::Worker> = server.namespaced();
+    let models: Api<Model> = server.namespaced();
+    let left = (workers.list(&Default::default()).await.unwrap(), models.list(&Default::default()).await.unwrap());
+    assert!(left.0.items.is_empty() && left.1.items.is_empty(), "what is refused leaves nothing behind: {left:?}");
 
     // The test plays the queen.
     let asked = tokio::spawn(post(json!({"model_ref": "builtin:tinybee", "worker_id": "spawned", "slots": 3})));
-    let workers: Api<rbee_crds::Worker> = server.namespaced();
     let worker = until("the Worker", || async { workers.get_opt("spawned").await.ok()? }).await;
     assert_eq!((worker.spec.hive_name.as_deref(), worker.spec.slots), (Some("spawns"), Some(3)));
     server.worker_key("spawned", "s3cret").await;

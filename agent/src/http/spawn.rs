@@ -1,12 +1,17 @@
 //! `POST /v1/workers/spawn`: a thin coat over declared objects. A Model and a Worker pinned to this hive are written in the
 //! caller's own name; what comes of them is waited for.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions},
+    core::NamespaceResourceScope,
+};
 use rbee_crds::{
     AssignmentState, Backend, Model, ModelSpec, Worker, WorkerSpec,
     condition::{self, ConditionStatus},
+    hive::HiveBackend,
     model::RESOLVED,
     names, reason,
     worker::{ModelRef as NamedModel, SCHEDULED},
@@ -16,9 +21,10 @@ use rbee_wire::{
     ApiError, ErrorCode,
     hive::{SpawnRequest, SpawnResponse, WorkerActivity},
 };
+use serde::de::DeserializeOwned;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{causes::words, config::CallerClients, supervise::view::ReplicaView};
+use crate::{causes::words, config::CallerClients, plan::preflight, supervise::view::ReplicaView};
 
 /// How long the answer waits for the worker to be ready.
 const WAIT: Duration = Duration::from_secs(300);
@@ -30,17 +36,66 @@ pub struct Spawner {
     pub hive: String,
     pub callers: CallerClients,
     pub views: watch::Receiver<Arc<Vec<ReplicaView>>>,
+    pub backends: watch::Receiver<Vec<HiveBackend>>,
+}
+
+/// What was not there before: it goes again when nothing comes of it.
+#[derive(Default)]
+struct Made {
+    model: Option<Model>,
+    worker: Option<Worker>,
+}
+
+impl Made {
+    async fn undo(self, client: &Client) {
+        if let Some(worker) = &self.worker {
+            delete(client, worker).await;
+        }
+        if let Some(model) = &self.model {
+            delete(client, model).await;
+        }
+    }
+}
+
+/// Deletes the object, if it is still that one. One that stays is told in the log.
+async fn delete<K>(client: &Client, object: &K)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
+    let preconditions = Preconditions { resource_version: None, uid: object.meta().uid.clone() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    let name = object.name_any();
+    if let Err(e) = api.delete(&name, &params).await {
+        tracing::warn!(name, kind = %K::kind(&()), "declared for a spawn that failed, and not deleted: {}", words(&e));
+    }
 }
 
 impl Spawner {
-    /// Declares what was asked for and waits until it is ready or cannot be.
+    /// Declares what was asked for and waits until it is ready or cannot be; then what was made for it is deleted again.
     ///
     /// # Errors
     /// What the API refuses, with its words; what keeps the worker from running, with its code.
     pub async fn spawn(&self, bearer: &str, request: SpawnRequest) -> Result<SpawnResponse, ApiError> {
         let client = (self.callers)(bearer).map_err(|e| ApiError::new(ErrorCode::Internal, format!("{e:#}")))?;
         let backend = request.backend.as_deref().map(backend).transpose()?;
-        let model = declare_model(&client, &request.model_ref).await?;
+        available(backend, request.device, &self.backends.borrow())?;
+        let mut made = Made::default();
+        let result = self.declare(&client, &request, backend, &mut made).await;
+        if result.is_err() {
+            made.undo(&client).await;
+        }
+        result
+    }
+
+    async fn declare(
+        &self,
+        client: &Client,
+        request: &SpawnRequest,
+        backend: Option<Backend>,
+        made: &mut Made,
+    ) -> Result<SpawnResponse, ApiError> {
+        let model = declare_model(client, &request.model_ref, made).await?;
         let name = match &request.worker_id {
             Some(id) => id.clone(),
             None => format!(
@@ -49,10 +104,12 @@ impl Spawner {
                 &uuid::Uuid::new_v4().simple().to_string()[..8]
             ),
         };
-        let spec = WorkerSpec { backend, ..self.spec(model, &request)? };
+        let spec = WorkerSpec { backend, ..self.spec(model, request)? };
         let api: Api<Worker> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
-        let made = api.create(&PostParams::default(), &Worker::new(&name, spec)).await.map_err(refused)?;
-        self.wait(&client, &name, made.metadata.uid.as_deref()).await
+        let worker = api.create(&PostParams::default(), &Worker::new(&name, spec)).await.map_err(refused)?;
+        let uid = worker.metadata.uid.clone();
+        made.worker = Some(worker);
+        self.wait(client, &name, uid.as_deref()).await
     }
 
     fn spec(&self, model: String, request: &SpawnRequest) -> Result<WorkerSpec, ApiError> {
@@ -93,8 +150,7 @@ impl Spawner {
             if mine.is_none() {
                 unplaced(client, name).await?;
                 if over {
-                    let message =
-                        format!("worker {name} was declared; nothing has become of it within {} s", WAIT.as_secs());
+                    let message = format!("nothing has become of worker {name} within {} s", WAIT.as_secs());
                     return Err(ApiError::new(ErrorCode::WorkerStartFailed, message));
                 }
             }
@@ -153,9 +209,12 @@ fn refusal(reason: &str) -> Option<ErrorCode> {
 }
 
 /// The Model's name: the one given, or one made from a reference.
-async fn declare_model(client: &Client, reference: &str) -> Result<String, ApiError> {
+async fn declare_model(client: &Client, reference: &str, made: &mut Made) -> Result<String, ApiError> {
     let api: Api<Model> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
     if !reference.contains(':') {
+        if !is_object_name(reference) {
+            return Err(ApiError::invalid("model_ref", "is neither a model reference nor the name of a Model"));
+        }
         return match api.get_opt(reference).await.map_err(refused)? {
             Some(_) => Ok(reference.to_owned()),
             None => Err(ApiError::model_not_found(reference)),
@@ -175,7 +234,39 @@ async fn declare_model(client: &Client, reference: &str) -> Result<String, ApiEr
     match api.create(&PostParams::default(), &Model::new(&name, spec)).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(name),
         Err(e) => Err(refused(e)),
-        Ok(_) => Ok(name),
+        Ok(model) => {
+            made.model = Some(model);
+            Ok(name)
+        }
+    }
+}
+
+/// A DNS-1123 subdomain.
+fn is_object_name(text: &str) -> bool {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// Refuses what this hive does not have. Without a backend any that has the device will do.
+fn available(backend: Option<Backend>, device: Option<u32>, backends: &[HiveBackend]) -> Result<(), ApiError> {
+    let device = device.map(|d| i32::try_from(d).unwrap_or(i32::MAX));
+    let missing = match backend {
+        Some(backend) => preflight::missing(backend, device, backends),
+        None => {
+            let each: Option<Vec<_>> = backends.iter().map(|b| preflight::missing(b.name, device, backends)).collect();
+            each.and_then(|missing| missing.into_iter().next())
+        }
+    };
+    match missing {
+        Some((reason, message)) => {
+            Err(ApiError::new(ErrorCode::parse(reason).unwrap_or(ErrorCode::InvalidRequest), message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -202,4 +293,21 @@ fn refused(error: kube::Error) -> ApiError {
         _ => ErrorCode::Unavailable,
     };
     ApiError::new(code, status.message.clone()).with_status(status.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rbee_crds::hive::Device;
+
+    #[test]
+    fn what_the_hive_has_not_is_refused() {
+        let device = Device { index: 0, name: "cpu".into(), memory_bytes: 1, memory_free_bytes: None };
+        let backends = [HiveBackend { name: Backend::Cpu, devices: vec![device] }];
+        let code = |backend, device| available(backend, device, &backends).err().map(|e| e.code);
+        assert_eq!([code(None, None), code(Some(Backend::Cpu), None), code(None, Some(0))], [None, None, None]);
+        assert_eq!(code(Some(Backend::Cuda), None), Some(ErrorCode::BackendNotAvailable));
+        assert_eq!(code(Some(Backend::Cpu), Some(1)), Some(ErrorCode::DeviceNotAvailable));
+        assert_eq!(code(None, Some(u32::MAX)), Some(ErrorCode::DeviceNotAvailable));
+    }
 }

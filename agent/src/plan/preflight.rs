@@ -72,7 +72,8 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
         }
         Some(FileState::Available { .. }) => {}
     }
-    device(desired, &world.backends).or_else(|| {
+    let missing = missing(desired.backend, Some(desired.device), &world.backends);
+    missing.map(|(reason, message)| Blocked::Refused { reason, message }).or_else(|| {
         let have = u64::try_from(*budget.0.get(&(desired.backend, desired.device))?).unwrap_or(0);
         let need = u64::try_from(desired.memory_bytes).unwrap_or(0);
         let short = memory::check(need, have).err()?;
@@ -81,17 +82,15 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
     })
 }
 
-/// There is no fallback: a backend or a device that is not here is refused.
-fn device(desired: &Desired, backends: &[HiveBackend]) -> Option<Blocked> {
-    let Some(backend) = backends.iter().find(|b| b.name == desired.backend) else {
+/// There is no fallback: a backend or a device that is not here is refused, with this reason and message.
+pub fn missing(backend: Backend, device: Option<i32>, backends: &[HiveBackend]) -> Option<(&'static str, String)> {
+    let Some(found) = backends.iter().find(|b| b.name == backend) else {
         let have: Vec<String> = backends.iter().map(|b| b.name.to_string()).collect();
-        let message = format!("backend {} is not on this hive; it has: {}", desired.backend, have.join(", "));
-        return Some(Blocked::Refused { reason: reason::BACKEND_NOT_AVAILABLE, message });
+        let message = format!("backend {backend} is not on this hive; it has: {}", have.join(", "));
+        return Some((reason::BACKEND_NOT_AVAILABLE, message));
     };
-    if backend.devices.iter().any(|d| d.index == desired.device) {
-        return None;
-    }
-    let have: Vec<String> = backend.devices.iter().map(|d| d.index.to_string()).collect();
-    let message = format!("{} has no device {}; it has: {}", desired.backend, desired.device, have.join(", "));
-    Some(Blocked::Refused { reason: reason::DEVICE_NOT_AVAILABLE, message })
+    let device = device.filter(|wanted| found.devices.iter().all(|d| d.index != *wanted))?;
+    let have: Vec<String> = found.devices.iter().map(|d| d.index.to_string()).collect();
+    let message = format!("{backend} has no device {device}; it has: {}", have.join(", "));
+    Some((reason::DEVICE_NOT_AVAILABLE, message))
 }
