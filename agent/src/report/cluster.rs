@@ -28,7 +28,7 @@ pub struct Cluster {
     hive: String,
     manager: String,
     holder: String,
-    recorder: Recorder,
+    reporter: Reporter,
 }
 
 /// The key that a worker's endpoints want.
@@ -73,13 +73,12 @@ impl Cluster {
     /// `id` tells this hive from another one of its name.
     pub fn new(client: Client, hive: &str, id: &str) -> Self {
         let reporter = Reporter { controller: "rbee-hive".into(), instance: Some(hive.to_owned()) };
-        let recorder = Recorder::new(client.clone(), reporter);
         Self {
             client,
             hive: hive.to_owned(),
             manager: names::manager_hive(hive),
             holder: format!("{hive}_{id}"),
-            recorder,
+            reporter,
         }
     }
 
@@ -174,8 +173,13 @@ impl Cluster {
         limited(api.patch_status(&self.hive, &self.apply(), &Patch::Apply(body))).await.map(drop)
     }
 
+    /// Publishes Events; what one recorder is given again it counts, with the words of the first time.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.client.clone(), self.reporter.clone())
+    }
+
     /// Publishes a notice about its Assignment and about the Worker that it is a replica of.
-    pub async fn publish(&self, notice: &Notice) -> Result<(), ClusterError> {
+    pub async fn publish(&self, recorder: &Recorder, notice: &Notice) -> Result<(), ClusterError> {
         let key = &notice.key;
         let reference = |kind: &str, name: &str, uid: Option<String>| ObjectReference {
             api_version: Some(format!("{GROUP}/{VERSION}")),
@@ -194,8 +198,8 @@ impl Cluster {
             action: "Supervise".into(),
             secondary: Some(secondary.clone()),
         };
-        limited(self.recorder.publish(&event(&worker), &assignment)).await?;
-        limited(self.recorder.publish(&event(&assignment), &worker)).await
+        limited(recorder.publish(&event(&worker), &assignment)).await?;
+        limited(recorder.publish(&event(&assignment), &worker)).await
     }
 }
 
