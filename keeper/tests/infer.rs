@@ -211,6 +211,33 @@ async fn a_crash_before_the_first_token_is_tried_once_more() {
 }
 
 #[tokio::test]
+async fn a_replica_that_is_gone_is_waited_for_until_another_is_ready() {
+    let (url, worker) = Worker::start(vec![format!("{STREAM}{WHOLE}")]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let world = World::new(&nobody).await;
+    let context = world.context();
+    let (out, err) = (context.out.clone(), context.err.clone());
+    let words = ["keeper", "infer", "--worker", "story", "--prompt", "tell me"];
+    let mut running = tokio::spawn(Box::pin(rbee_keeper::run(Line::try_parse_from(words).unwrap().command, context)));
+    let assignments: Api<rbee_crds::Assignment> = Api::default_namespaced(world.client());
+    for (sign, status) in [
+        ("ready on hive vm", json!({"state": "Pending", "url": null, "incarnation": 1})),
+        ("waiting for another one", json!({"state": "Ready", "url": url, "incarnation": 2})),
+    ] {
+        while !err.contents().contains(sign) {
+            assert!(!running.is_finished(), "{:?}: {}", (&mut running).await, err.contents());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let patch = kube::api::Patch::Merge(json!({"status": status}));
+        assignments.patch_status("story-0", &Default::default(), &patch).await.unwrap();
+    }
+    assert_eq!((running.await.unwrap(), out.contents().as_str()), (Exit::Done, "Once upon\n"), "{}", err.contents());
+    assert_eq!(worker.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn busy_slots_are_waited_for_and_then_there_is_advice() {
     let busy = refusal(503, "ALL_SLOTS_BUSY", "all 1 slots are busy");
     let (url, _) = Worker::start(vec![busy.clone(), format!("{STREAM}{WHOLE}")]).await;

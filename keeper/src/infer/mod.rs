@@ -5,6 +5,7 @@ pub mod chat;
 mod declare;
 mod events;
 mod progress;
+mod replace;
 mod stream;
 mod watch;
 
@@ -174,7 +175,8 @@ impl Answer {
     }
 }
 
-/// Sends the request, again where all slots are busy or a replica went before its first token.
+/// Sends the request, again where all slots are busy or a replica went before its first token; one that is not there any
+/// more is waited for once, until another one is Ready in its place.
 pub(crate) async fn ask(
     located: &Located,
     args: &ModelArgs,
@@ -189,7 +191,7 @@ pub(crate) async fn ask(
         tokens: 0,
     })?;
     let mut replica = located.replica.clone();
-    let (mut busy, mut replaced, mut rekeyed) = (0, false, false);
+    let (mut busy, mut replaced, mut rekeyed, mut succeeded) = (0, false, false, false);
     loop {
         let (endpoint, body) = if args.via_gateway {
             gateway(access, &located.namespace, &replica, request)?
@@ -217,6 +219,16 @@ pub(crate) async fn ask(
                 replaced = true;
                 Duration::from_secs(1)
             }
+            gone if is_gone(gone) && !succeeded && !args.via_gateway => {
+                succeeded = true;
+                let successor = tokio::select! {
+                    successor = replace::successor(access, located, &replica, args.timeout, context) => successor,
+                    () = context.interrupt.cancelled() => return Err(StreamError::Interrupted),
+                };
+                let Some(successor) = successor else { return Err(error) };
+                replica = successor;
+                continue;
+            }
             _ => return Err(error),
         };
         tokio::select! {
@@ -227,6 +239,11 @@ pub(crate) async fn ask(
             replica = other;
         }
     }
+}
+
+/// Whether nothing came because the replica's process is not there.
+fn is_gone(error: &StreamError) -> bool {
+    matches!(error, StreamError::Connect { .. } | StreamError::Broken { code: "WORKER_CRASHED", tokens: 0, .. })
 }
 
 fn is_busy(code: ErrorCode) -> bool {
