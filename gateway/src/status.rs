@@ -1,7 +1,7 @@
 //! Tells the API how busy each Worker is, as this gateway sees it: that wakes a Worker that was scaled down and feeds its
 //! scaling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -33,6 +33,7 @@ pub async fn run(client: kube::Client, gateway: String, dispatcher: Dispatcher, 
     let mut told: BTreeMap<WorkerId, Told> = BTreeMap::new();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut gauged = BTreeSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -40,7 +41,7 @@ pub async fn run(client: kube::Client, gateway: String, dispatcher: Dispatcher, 
         }
         let table = dispatcher.table();
         let loads = dispatcher.loads();
-        set_gauges(&table, loads);
+        set_gauges(&table, loads, &mut gauged);
         let wanted = wanted(&table, loads, &gateway);
         loads.forget(|id| wanted.contains_key(id));
         told.retain(|id, _| wanted.contains_key(id));
@@ -120,15 +121,20 @@ async fn apply(client: &kube::Client, id: &WorkerId, load: &GatewayLoad) -> Resu
     }
 }
 
-fn set_gauges(table: &Table, loads: &Loads) {
+/// `gauged` are the models that have gauges: one that is gone counts nothing any more.
+fn set_gauges(table: &Table, loads: &Loads, gauged: &mut BTreeSet<String>) {
     let counted = loads.workers();
-    for (id, entry) in &table.models {
-        let in_flight: u32 = entry.workers.keys().filter_map(|w| counted.get(w)).map(|w| w.in_flight).sum();
+    gauged.extend(table.models.keys().cloned());
+    for id in &*gauged {
+        let entry = table.models.get(id);
+        let load = |w| counted.get(w).map_or(0, |w| w.in_flight);
+        let in_flight: u32 = entry.map_or(0, |e| e.workers.keys().map(load).sum());
+        let replicas = entry.map_or(0, |e| u32::try_from(e.replicas().count()).unwrap_or(u32::MAX));
         metrics::gauge!("rbee_gateway_in_flight", "model" => id.clone()).set(in_flight);
         metrics::gauge!("rbee_gateway_waiting", "model" => id.clone()).set(loads.waiting(id));
-        let replicas = u32::try_from(entry.replicas().count()).unwrap_or(u32::MAX);
         metrics::gauge!("rbee_gateway_replicas_ready", "model" => id.clone()).set(replicas);
     }
+    gauged.retain(|id| table.models.contains_key(id));
     metrics::gauge!("rbee_gateway_models").set(u32::try_from(table.models.len()).unwrap_or(u32::MAX));
 }
 

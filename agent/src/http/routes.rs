@@ -1,10 +1,10 @@
 //! The endpoints, their order of checks, and the envelope of every error.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
@@ -24,6 +24,8 @@ use crate::supervise::{Handle, view::ReplicaView};
 
 /// Longest request body, bytes: nothing here takes prompts.
 const MAX_BODY: usize = 64 << 10;
+/// How long a body may take.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the endpoints answer from.
@@ -100,10 +102,27 @@ async fn scrape(State(api): Shared, headers: HeaderMap) -> Result<Response, Refu
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-async fn ready(State(api): Shared, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
+/// The body, within [`MAX_BODY`] and [`BODY_LIMIT`]; asked for only after the caller was let in.
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let mut refusal =
+                ApiError::new(ErrorCode::InvalidRequest, format!("the body is over {MAX_BODY} bytes or broken off"));
+            refusal.status = 413;
+            Err(refusal)
+        }
+        Err(_) => {
+            let seconds = BODY_LIMIT.as_secs();
+            Err(ApiError::new(ErrorCode::RequestTimeout, format!("the body took longer than {seconds} s")))
+        }
+    }
+}
+
+async fn ready(State(api): Shared, headers: HeaderMap, body: Body) -> Result<StatusCode, Refusal> {
     let unknown = || ApiError::new(ErrorCode::InvalidApiKey, "the one-time secret of this worker is not known here");
     let nonce = authorization(&headers).and_then(auth::bearer).ok_or_else(unknown)?;
-    let callback: ReadyCallback = parse(&body)?;
+    let callback: ReadyCallback = parse(&read(body).await?)?;
     if !is_http_url(&callback.url) {
         return Err(ApiError::invalid("url", "must be an http URL of this machine").into());
     }
@@ -118,9 +137,9 @@ fn is_http_url(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|u| u.scheme_str() == Some("http") && u.host().is_some())
 }
 
-async fn spawn(State(api): Shared, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+async fn spawn(State(api): Shared, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let bearer = api.guard.admit(authorization(&headers), Wish::Declare).await?;
-    let response = api.spawner.spawn(bearer, parse(&body)?).await?;
+    let response = api.spawner.spawn(bearer, parse(&read(body).await?)?).await?;
     Ok((StatusCode::CREATED, Json(response)).into_response())
 }
 
