@@ -1,6 +1,10 @@
 //! `rbee queen`: controllers and gateway, over the embedded API server or a cluster's.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use rbee_apiserver::Identity;
@@ -76,7 +80,9 @@ impl QueenParts {
     pub async fn on_cluster(config: kube::Config, listen: &QueenListen) -> Result<Self> {
         let client = kube::Client::try_from(config).context("the kubeconfig's cluster cannot be used")?;
         let gateway = bind(listen.gateway_listen, "--gateway-listen").await?;
-        let controllers = controllers(client.clone(), host_name()?);
+        // Others may lead the same cluster: only a name of its own keeps a queen from taking their lease for hers.
+        let unique = RandomState::new().hash_one(std::process::id());
+        let controllers = controllers(client.clone(), format!("{}-{unique:016x}", host_name()?));
         let gateway = gateway_part(client, gateway, listen)?;
         Ok(Self { api: None, controllers, gateway })
     }

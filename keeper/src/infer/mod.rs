@@ -4,6 +4,7 @@ pub mod args;
 pub mod chat;
 mod declare;
 mod events;
+mod preflight;
 mod progress;
 mod replace;
 mod stream;
@@ -138,6 +139,7 @@ pub(crate) async fn locate(
             }
         }
     };
+    preflight::check(client, &replica.spec.hive_name, context.version).await?;
     let context_length = context_length(client, namespace, &replica).await;
     Ok(Located { replica, wish, namespace: namespace.to_owned(), context_length })
 }
