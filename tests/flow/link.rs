@@ -25,7 +25,10 @@ struct Held(#[allow(dead_code, reason = "its drop is what ends the wait")] mpsc:
 
 fn hold_time() -> Held {
     let (sender, receiver) = mpsc::channel();
-    tokio::task::spawn_blocking(move || drop(receiver.recv()));
+    tokio::task::spawn_blocking(move || {
+        // An error: the sender is gone, which is the sign.
+        let _ = receiver.recv();
+    });
     Held(sender)
 }
 

@@ -35,7 +35,6 @@ impl Default for Pace {
 /// One process, or the wait before its next start.
 #[derive(Clone, Debug)]
 pub struct Process {
-    pub namespace: String,
     pub name: String,
     state: AssignmentState,
     /// When the state changes by itself.
@@ -61,7 +60,7 @@ pub struct Machine {
     pub files: BTreeMap<String, CacheState>,
     /// By uid of the Assignment.
     pub processes: BTreeMap<String, Process>,
-    next_port: u16,
+    pub next_port: u16,
 }
 
 impl Machine {
@@ -92,7 +91,6 @@ impl Machine {
             self.processes.entry(uid.clone()).or_insert_with(|| {
                 *port += 1;
                 Process {
-                    namespace: assignment.namespace().unwrap_or_default(),
                     name: assignment.name_any(),
                     state: AssignmentState::Pending,
                     until: Some(now),
@@ -139,12 +137,8 @@ impl Machine {
 
     /// The hive's status without the condition that the queen writes.
     pub fn status(&self, models: &BTreeMap<String, Model>) -> HiveStatus {
-        let device = || Device {
-            index: 0,
-            name: "simulated".into(),
-            memory_bytes: self.memory_bytes,
-            memory_free_bytes: None,
-        };
+        let device =
+            || Device { index: 0, name: "simulated".into(), memory_bytes: self.memory_bytes, memory_free_bytes: None };
         let uris = models.values().map(|m| &m.spec.uri).filter(|uri| uri.starts_with("file:"));
         let found: BTreeMap<&String, CachedModel> = uris.map(|uri| (uri, self.look_at(uri))).collect();
         HiveStatus {
