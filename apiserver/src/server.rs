@@ -111,7 +111,6 @@ impl ApiServer {
             version,
             ca_pem: authority.pem().to_string(),
             ca_sha256: authority.spki_sha256(),
-            stop: stop.clone(),
         }));
         ensure_namespaces(&server).await?;
         let admin = ensure_admin(&server, data_dir.as_deref(), &authority).await?;
@@ -134,7 +133,7 @@ impl ApiServer {
 
     /// A router for callers in this process, who are always `identity`. `kube::Client::new(router, "default")` works.
     pub fn router_for(&self, identity: Identity) -> axum::Router {
-        router(self.server.clone(), Caller::Always(identity))
+        router(self.server.clone(), Caller::Always(identity), self.stop.clone())
     }
 
     /// Serves TLS on a listener until `shutdown`; watches end at once, other requests may finish.
@@ -143,15 +142,8 @@ impl ApiServer {
     /// The listener's address cannot be read.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         self.server.set_address(serve::address(&listener)?.to_string());
-        let router = router(self.server.clone(), Caller::Bearer);
-        let ending = shutdown.clone();
-        let watches = self.stop.clone();
-        let ended = tokio::spawn(async move {
-            ending.cancelled().await;
-            watches.cancel();
-        });
+        let router = router(self.server.clone(), Caller::Bearer, shutdown.clone());
         serve::serve(listener, self.tls.clone(), router, shutdown).await;
-        ended.abort();
         Ok(())
     }
 

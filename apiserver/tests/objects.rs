@@ -430,3 +430,19 @@ async fn the_kube_client_works_in_process() {
     let version = s.kube().apiserver_version().await.unwrap();
     assert_eq!(version.major, "1");
 }
+
+#[tokio::test]
+async fn a_long_list_is_whole() {
+    let s = InProcess::open().await;
+    for i in 0..1200 {
+        s.post(CONFIG_MAPS, &config_map(&format!("c{i:04}"))).await.expect(201);
+    }
+    let list = s.get(CONFIG_MAPS).await.expect(200);
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1200);
+    assert!(items.iter().enumerate().all(|(i, item)| item["metadata"]["name"] == format!("c{i:04}")));
+    assert!(list["metadata"]["resourceVersion"].is_string());
+    let gone = s.delete(CONFIG_MAPS).await.expect(200);
+    assert_eq!(gone["items"].as_array().unwrap().len(), 1200);
+    assert_eq!(s.get(CONFIG_MAPS).await.expect(200)["items"], json!([]));
+}

@@ -145,3 +145,38 @@ async fn stopping_ends_watches_and_answers_what_is_under_way() {
     let text = tokio::time::timeout(Duration::from_secs(5), ended).await.expect("the watch ends").unwrap().unwrap();
     assert!(text.contains("\"ADDED\""));
 }
+
+#[tokio::test]
+async fn a_hive_cannot_take_an_assignment_that_is_not_its_own() {
+    let mut config = config(None);
+    config.crds.push(
+        serde_json::from_value(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "assignments.rbee.dev"},
+            "spec": {"group": "rbee.dev", "scope": "Namespaced", "names": {"kind": "Assignment", "plural": "assignments"}, "versions": [
+                {"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"hiveName": {"type": "string"}}},
+                    "status": {"type": "object", "properties": {"state": {"type": "string"}}}}}}}]}}))
+        .unwrap(),
+    );
+    let s = Served::start(ApiServer::open(config).await.unwrap()).await;
+    let client = s.client();
+    let assignments = "/apis/rbee.dev/v1/namespaces/default/assignments";
+    for hive in ["mac", "pc"] {
+        let object = json!({"apiVersion": "rbee.dev/v1", "kind": "Assignment", "metadata": {"name": hive}, "spec": {"hiveName": hive}});
+        let made = client.post(s.url(assignments)).bearer_auth(&s.token).json(&object).send().await.unwrap();
+        assert_eq!(made.status(), 201);
+    }
+    let path = "/api/v1/namespaces/rbee-system/serviceaccounts/hive-mac/token";
+    let (_, answer) = body(client.post(s.url(path)).bearer_auth(&s.token).json(&json!({})).send().await.unwrap()).await;
+    let token = answer["status"]["token"].as_str().unwrap();
+    let patch = async |path: String, patch: Value| {
+        let request =
+            client.patch(s.url(&path)).bearer_auth(token).header("content-type", "application/merge-patch+json");
+        request.body(patch.to_string()).send().await.unwrap().status().as_u16()
+    };
+    let status = json!({"status": {"state": "Ready"}});
+    assert_eq!(patch(format!("{assignments}/mac/status"), status.clone()).await, 200);
+    assert_eq!(patch(format!("{assignments}/pc/status"), status).await, 403);
+    assert_eq!(patch(format!("{assignments}/pc"), json!({"spec": {"hiveName": "mac"}})).await, 403);
+    assert_eq!(patch(format!("{assignments}/mac"), json!({"spec": {"hiveName": "pc"}})).await, 403);
+    s.stop().await;
+}

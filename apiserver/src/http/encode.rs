@@ -1,5 +1,7 @@
 //! Answers: objects and lists in the form that was agreed on, Status objects, headers.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::negotiate::{Accepted, MetaVersion, Shape, Syntax};
 use super::protobuf_status;
 use super::status::{ApiError, ApiResult};
+use crate::db::Object;
 use crate::registry::Resource;
 use crate::table::{Columns, IncludeObject};
 
@@ -208,12 +211,45 @@ pub fn list(
     }
 }
 
-fn plain_list(resource: &Resource, items: &[Item<'_>], metadata: &ListMeta) -> Vec<u8> {
+/// A list up to its first item.
+fn list_head(resource: &Resource, metadata: &ListMeta) -> Vec<u8> {
     let head = json!({"apiVersion": resource.api_version(), "kind": resource.list_kind,
         "metadata": metadata.value(resource.is_custom())});
     let mut out = head.to_string().into_bytes();
     out.pop();
     out.extend_from_slice(b",\"items\":[");
+    out
+}
+
+/// An answer with a list that is written as fast as the client reads it: what is in memory twice stays small.
+pub fn long_list(resource: Arc<Resource>, objects: Vec<Arc<Object>>, metadata: &ListMeta) -> Response {
+    const PIECE: usize = 64 * 1024;
+    let head = list_head(&resource, metadata);
+    let state = Some((head, objects.into_iter().enumerate()));
+    let pieces = futures::stream::unfold(state, move |state| {
+        let resource = resource.clone();
+        async move {
+            let (mut out, mut rest) = state?;
+            while out.len() < PIECE {
+                let Some((i, object)) = rest.next() else {
+                    out.extend_from_slice(b"]}\n");
+                    return Some((Ok::<_, std::convert::Infallible>(Bytes::from(out)), None));
+                };
+                if i > 0 {
+                    out.push(b',');
+                }
+                super::read::present(&resource, &object).write(&mut out);
+            }
+            Some((Ok(Bytes::from(out)), Some((Vec::with_capacity(PIECE + PIECE / 4), rest))))
+        }
+    });
+    let mut response = bytes(StatusCode::OK, Bytes::new(), Syntax::Json.media_type());
+    *response.body_mut() = Body::from_stream(pieces);
+    response
+}
+
+fn plain_list(resource: &Resource, items: &[Item<'_>], metadata: &ListMeta) -> Vec<u8> {
+    let mut out = list_head(resource, metadata);
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
             out.push(b',');

@@ -79,6 +79,13 @@ pub struct Accepted {
     pub pretty: bool,
 }
 
+impl Accepted {
+    /// Objects as they are, in JSON that no person reads.
+    pub fn is_plain_json(&self) -> bool {
+        self.shape == Shape::Plain && self.syntax == Syntax::Json && !self.pretty
+    }
+}
+
 /// Where an answer goes: what shapes it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {

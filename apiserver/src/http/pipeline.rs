@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header};
+use tokio_util::sync::CancellationToken;
 
 use super::encode;
 use super::negotiate::{self, Accepted, Endpoint, Syntax};
@@ -33,11 +34,12 @@ pub enum Caller {
 struct Service {
     server: Arc<Server>,
     caller: Caller,
+    stop: CancellationToken,
 }
 
-/// A router that serves everything.
-pub fn router(server: Arc<Server>, caller: Caller) -> Router {
-    Router::new().fallback(handle).with_state(Service { server, caller })
+/// A router that serves everything; its watches end with `stop`.
+pub fn router(server: Arc<Server>, caller: Caller, stop: CancellationToken) -> Router {
+    Router::new().fallback(handle).with_state(Service { server, caller, stop })
 }
 
 async fn handle(State(service): State<Service>, request: Request) -> Response {
@@ -98,6 +100,7 @@ async fn run(service: &Service, request: Request, query: Query) -> ApiResult<Res
                 identity,
                 query,
                 headers: parts.headers,
+                stop: service.stop.clone(),
                 method: parts.method,
                 accepted: Accepted::default(),
                 include: IncludeObject::default(),

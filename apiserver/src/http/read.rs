@@ -25,6 +25,9 @@ use crate::db::{Cursor, ListQuery, Object, ReadError};
 use crate::registry::selector::FieldSelector;
 use crate::registry::{Builtin, Resource};
 
+/// Longer lists are written piece by piece.
+const AT_ONCE: usize = 500;
+
 /// How long a read waits for a version from the future.
 const FUTURE: Duration = Duration::from_secs(3);
 
@@ -155,6 +158,9 @@ pub async fn list(server: &Server, call: &Call) -> ApiResult<Response> {
     narrow_to_name(call, &mut options)?;
     check_fields(&call.resource, &options.fields)?;
     let page = page(server, call, &options).await?;
+    if page.objects.len() > AT_ONCE && call.accepted.is_plain_json() {
+        return Ok(encode::long_list(call.resource.clone(), page.objects, &page.metadata));
+    }
     let items: Vec<Item<'_>> = page.objects.iter().map(|o| present(&call.resource, o)).collect();
     let now = server.now().as_second();
     encode::list(&call.resource, &items, &page.metadata, &call.accepted, call.include, now)

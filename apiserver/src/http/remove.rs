@@ -2,6 +2,8 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::StreamExt as _;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -23,6 +25,9 @@ use crate::db::{Change, Expect, Key, WriteError};
 use crate::registry::{Builtin, Resource};
 
 const ATTEMPTS: usize = 64;
+
+/// Objects of a collection that are deleted at the same time, so that they are stored together.
+const TOGETHER: usize = 64;
 
 /// Namespaces that are always there.
 pub const PERMANENT: [&str; 2] = ["default", "rbee-system"];
@@ -79,9 +84,14 @@ pub async fn delete_collection(server: &Server, call: &Call, body: Body) -> ApiR
     read::check_fields(&call.resource, &selection.fields)?;
     let options = options(call, body).await?;
     let page = read::page(server, call, &selection).await?;
+    let mut removals: Vec<BoxFuture<'_, ApiResult<Removed>>> = Vec::with_capacity(page.objects.len());
     for object in &page.objects {
         let key = object.key();
-        match remove(server, &call.resource, key.namespace(), key.name(), &options).await {
+        removals.push(remove(server, &call.resource, key.namespace(), key.name(), &options).boxed());
+    }
+    let mut removals = futures::stream::iter(removals).buffer_unordered(TOGETHER);
+    while let Some(removed) = removals.next().await {
+        match removed {
             Ok(_) => {}
             Err(e) if e.code == StatusCode::NOT_FOUND => {}
             Err(e) => return Err(e),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
+use tokio_util::sync::CancellationToken;
 
 use super::body;
 use super::encode;
@@ -32,6 +33,8 @@ pub struct Call {
     pub query: Query,
     /// The headers.
     pub headers: HeaderMap,
+    /// Ends watches.
+    pub stop: CancellationToken,
     /// The method.
     pub method: Method,
     /// What the answer shall look like.

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::request::Call;
 use super::status::{ApiError, ApiResult};
@@ -28,8 +27,6 @@ pub struct Settings {
     pub ca_pem: String,
     /// sha256 of the CA's public key, which tokens carry.
     pub ca_sha256: [u8; 32],
-    /// Ends watches.
-    pub stop: CancellationToken,
 }
 
 /// Everything that handlers need.
@@ -40,7 +37,6 @@ pub struct Server {
     version: String,
     ca_pem: String,
     ca_sha256: [u8; 32],
-    stop: CancellationToken,
     address: OnceLock<String>,
     failed: OnceLock<()>,
 }
@@ -56,8 +52,8 @@ pub struct Issued {
 impl Server {
     /// A server over these parts.
     pub fn new(settings: Settings) -> Self {
-        let Settings { db, registry, version, ca_pem, ca_sha256, stop } = settings;
-        Self { db, registry, version, ca_pem, ca_sha256, stop, address: OnceLock::new(), failed: OnceLock::new() }
+        let Settings { db, registry, version, ca_pem, ca_sha256 } = settings;
+        Self { db, registry, version, ca_pem, ca_sha256, address: OnceLock::new(), failed: OnceLock::new() }
     }
 
     /// The kinds at this moment.
@@ -82,10 +78,6 @@ impl Server {
             let mut registry = self.registry.clone();
             let _ = registry.wait_for(|r| r.revision() >= revision).await;
         }
-    }
-
-    pub(super) fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
     }
 
     /// The time.

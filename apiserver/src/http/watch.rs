@@ -50,7 +50,7 @@ pub async fn watch(server: &Arc<Server>, call: &Call) -> ApiResult<Response> {
             headers: true,
         },
         registry: server.registry_receiver(),
-        stop: server.stopping(),
+        stop: call.stop.clone(),
         server: server.clone(),
         options,
         bookmark_at: (now + BOOKMARKS).min(last.max(now)),

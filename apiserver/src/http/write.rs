@@ -308,6 +308,7 @@ async fn carry_out(
         let (now, uid) = (server.now_text(), server.uid());
         let ctx = context(call, part, &manager, options.force, &now, &uid);
         let value = owned(resource, &live);
+        authorize_object(&call.identity, call, &value)?;
         let changed = match mechanism {
             Mechanism::Apply(config) => applied(&ctx, config, &value)?,
             other => made(&ctx, call, other, &value, options)?,
