@@ -1,6 +1,6 @@
 //! A worker without an engine: the process side of the contract between a hive and its workers.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -60,10 +60,11 @@ async fn live() {
     }
 }
 
-async fn bind(first: u16) -> (TcpListener, String) {
-    for port in first..first + 200 {
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
-            return (listener, format!("http://127.0.0.1:{port}"));
+async fn bind(first: SocketAddr) -> (TcpListener, String) {
+    for port in first.port()..first.port() + 200 {
+        let address = SocketAddr::new(first.ip(), port);
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return (listener, format!("http://{address}"));
         }
     }
     panic!("no free port from {first}");
