@@ -452,6 +452,13 @@ async fn bad_requests_are_refused_in_openais_shape() {
         (Some("model_not_found"), true)
     );
     error_of(world.post(path, "x".repeat(9 << 20)).await, 413).await;
+    // Announced and never sent: the answer waits for nothing.
+    let mut socket = TcpStream::connect(world.gateway).await.unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1073741824\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413");
     error_of(world.get("/v1/nothing").await, 404).await;
     error_of(world.get(path).await, 405).await;
     let text = world
