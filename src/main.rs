@@ -43,12 +43,21 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(run(cli.command, &home)).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", told(&error));
         ExitCode::FAILURE
     });
     // A read of stdin that nobody answers must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// An error with its causes, each said once.
+fn told(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// What was typed, with the environment and config.yaml behind it. Wrong usage ends the process here with 2.

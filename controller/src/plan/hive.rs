@@ -92,7 +92,7 @@ fn judge(observed: &Observed, now: Timestamp) -> (Option<Wanted>, Option<Timesta
                     "no heartbeat since {last:.0}; check that `rbee hive` runs there and reaches the API server"
                 ),
                 None => {
-                    "it never sent a heartbeat; check that `rbee hive` runs there and reaches the API server".into()
+                    "it has no heartbeat: it was stopped, or never began; start `rbee hive` there, and see that it reaches the API server".into()
                 }
             };
             (is(ConditionStatus::Unknown, reason::HIVE_LOST, message), None)
