@@ -26,7 +26,6 @@ pub enum Command {
     /// Run the controllers, the gateway and, without --kubeconfig, the API server
     Queen(Queen),
     /// Run the node agent of this machine; without --queen it carries queen and API server itself
-    #[command(visible_alias = "daemon")]
     Hive(Hive),
     /// Serve one model in this process (hives start it)
     Worker(rbee_worker::Args),
