@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rbee_crds::hive::{CacheState, CachedModel};
+use rbee_crds::{
+    hive::{CacheState, CachedModel},
+    model::Gguf,
+};
 use rbee_model::builtin::{self, Builtin};
 use rbee_wire::ErrorCode;
 use rustix::fs::{FlockOperation, flock};
@@ -16,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     plan::FileState,
-    puller::{Entry, file, refused},
+    puller::{Entry, refused},
 };
 
 /// Why a built-in model is not on disk.
@@ -49,7 +52,7 @@ pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
         Ok(written) => written,
         Err(e) => return refused(uri, CacheState::Failed, e.code().camel(), e.to_string()),
     };
-    let gguf = rbee_model::gguf::Header::from_bytes(model.bytes).ok().map(|h| file::gguf(&h.summary()));
+    let gguf = rbee_model::gguf::Header::from_bytes(model.bytes).ok().map(|h| Gguf::from(&h.summary()));
     let cached = CachedModel {
         uri: uri.to_owned(),
         revision: None,

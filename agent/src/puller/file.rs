@@ -11,10 +11,7 @@ use rbee_crds::{
     hive::{CacheState, CachedModel},
     model::Gguf,
 };
-use rbee_model::{
-    format,
-    gguf::{Header, Summary},
-};
+use rbee_model::{format, gguf::Header};
 use rbee_wire::ErrorCode;
 
 use crate::{
@@ -81,7 +78,7 @@ fn check(path: &Path) -> Result<(u64, Gguf), Refusal> {
     let header = Header::read(BufReader::new(file), metadata.len())
         .map_err(|e| invalid(ErrorCode::InvalidModelFile, e.to_string()))?;
     format::check(&header).map_err(|e| invalid(ErrorCode::UnsupportedFormat, e.to_string()))?;
-    Ok((metadata.len(), gguf(&header.summary())))
+    Ok((metadata.len(), Gguf::from(&header.summary())))
 }
 
 /// Opens without waiting, so that a pipe in a model's place blocks nobody.
@@ -105,28 +102,6 @@ pub fn entry(uri: &str, looked: &Looked) -> Entry {
         download: None,
     };
     Entry { cached, state: FileState::Available { path: looked.path.clone() } }
-}
-
-/// A header's summary in the API's words; what the header does not state is left out.
-pub fn gguf(summary: &Summary) -> Gguf {
-    let number = |n: u64| i64::try_from(n).ok().filter(|n| *n > 0);
-    let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
-    Gguf {
-        architecture: text(&summary.architecture),
-        quantization: text(&summary.quantization),
-        context_length: number(summary.context_length),
-        layer_count: number(summary.layer_count),
-        parameter_count: number(summary.parameter_count),
-        embedding_length: number(summary.embedding_length),
-        head_count: number(summary.head_count),
-        head_count_kv: number(summary.head_count_kv),
-        key_length: number(summary.key_length),
-        value_length: number(summary.value_length),
-        feed_forward_length: number(summary.feed_forward_length),
-        vocab_size: number(summary.vocab_size),
-        file_bytes: number(summary.file_bytes),
-        tensor_bytes: number(summary.tensor_bytes),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 pub mod assignment;
 pub mod check;
 pub mod fleet;
-pub mod gguf;
 pub mod hive;
 pub mod lease;
 pub mod model;

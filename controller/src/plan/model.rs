@@ -15,7 +15,7 @@ use rbee_crds::{
 };
 use rbee_model::{ModelRef, builtin};
 
-use super::{Note, fleet, gguf};
+use super::{Note, fleet};
 
 /// The reason of a file whose sha256 is not the one that was asked for.
 pub const CHECKSUM_MISMATCH: &str = "ChecksumMismatch";
@@ -141,7 +141,7 @@ fn resolve_builtin(model: &Model, name: &str) -> Resolution {
 /// The headers of the built-in models, each read once.
 static BUILTIN_SHAPES: LazyLock<BTreeMap<&'static str, Gguf>> = LazyLock::new(|| {
     let shape = |name| rbee_model::gguf::Header::from_bytes(builtin::get(name)?.bytes).ok().map(|h| h.summary());
-    builtin::names().filter_map(|name| Some((name, gguf::from_summary(&shape(name)?)))).collect()
+    builtin::names().filter_map(|name| Some((name, Gguf::from(&shape(name)?)))).collect()
 });
 
 /// What the hives say about a path. One that has it suffices; a refusal needs the word of all.
