@@ -7,7 +7,6 @@ pub mod format;
 pub mod gguf;
 pub mod memory;
 pub mod reference;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use reference::ModelRef;
