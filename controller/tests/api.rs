@@ -189,6 +189,21 @@ async fn from_a_worker_to_its_replicas_and_back_with_a_restart_in_between() {
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
     until("the system namespace", || async { namespaces.get(names::SYSTEM_NAMESPACE).await.map(drop) }).await;
     let bees = [tokio::spawn(hive(client.clone(), "hive-a")), tokio::spawn(hive(client.clone(), "hive-b"))];
+    let fleet: Api<rbee_crds::Hive> = Api::all(client.clone());
+    let is_ready = |h: &rbee_crds::Hive| h.status.as_ref().is_some_and(|s| condition::is_true(&s.conditions, "Ready"));
+    let both_ready = async {
+        while fleet
+            .list(&kube::api::ListParams::default())
+            .await
+            .map_or(0, |l| l.items.iter().filter(|h| is_ready(h)).count())
+            < 2
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), both_ready)
+        .await
+        .expect("both hives are Ready within 30 s");
 
     let began = tokio::time::Instant::now();
     apply(&client, "Model", "bee", json!({"uri": "builtin:tinybee"})).await;
