@@ -43,3 +43,29 @@ pub const WORKER_KEY_FIELD: &str = "key";
 pub fn openai_id(namespace: &str, name: &str) -> String {
     if namespace == DEFAULT_NAMESPACE { name.to_owned() } else { format!("{namespace}/{name}") }
 }
+
+/// Whether a text can be an object's name: a DNS-1123 subdomain.
+pub fn is_object_name(text: &str) -> bool {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_subdomains() {
+        for good in ["a", "tiny-bee.v1", &"a".repeat(253)] {
+            assert!(is_object_name(good), "{good}");
+        }
+        for bad in ["", "A", "-a", "a-", "a..b", "a/b", "../a", &"a".repeat(254)] {
+            assert!(!is_object_name(bad), "{bad}");
+        }
+    }
+}

@@ -212,7 +212,7 @@ fn refusal(reason: &str) -> Option<ErrorCode> {
 async fn declare_model(client: &Client, reference: &str, made: &mut Made) -> Result<String, ApiError> {
     let api: Api<Model> = Api::namespaced(client.clone(), names::DEFAULT_NAMESPACE);
     if !reference.contains(':') {
-        if !is_object_name(reference) {
+        if !names::is_object_name(reference) {
             return Err(ApiError::invalid("model_ref", "is neither a model reference nor the name of a Model"));
         }
         return match api.get_opt(reference).await.map_err(refused)? {
@@ -239,17 +239,6 @@ async fn declare_model(client: &Client, reference: &str, made: &mut Made) -> Res
             Ok(name)
         }
     }
-}
-
-/// A DNS-1123 subdomain.
-fn is_object_name(text: &str) -> bool {
-    let label = |l: &str| {
-        !l.is_empty()
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 /// Refuses what this hive does not have. Without a backend any that has the device will do.

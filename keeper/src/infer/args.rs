@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rbee_crds::Backend;
+use rbee_crds::{Backend, names};
 use rbee_model::{ModelRef, builtin};
 use rbee_wire::{
     openai::{ChatMessage, Sampling},
@@ -121,7 +121,7 @@ pub fn validate(args: &ModelArgs) -> Result<Choice, Error> {
     }
     let text = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
     if !text.contains(':') {
-        return match is_object_name(text) {
+        return match names::is_object_name(text) {
             true => Ok(Choice::Model(text.to_owned())),
             false => Err(Error::usage(format!("--model: {text:?} is neither a model reference nor a name"))),
         };
@@ -135,17 +135,6 @@ pub fn validate(args: &ModelArgs) -> Result<Choice, Error> {
         return Err(Error::failed(format!("--model {text}: {}", builtin::unknown(name))));
     }
     Ok(Choice::Reference(reference))
-}
-
-/// A DNS-1123 subdomain.
-fn is_object_name(text: &str) -> bool {
-    let label = |l: &str| {
-        !l.is_empty()
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 /// The prompt, from stdin where it is `-`.
