@@ -1,7 +1,7 @@
 //! The worker's command line: what was typed, and how it becomes a [`Config`].
 
 use crate::config::{Config, HiveLink, Secret};
-use crate::engine::candle::WeightMode;
+use rbee_engine::candle::WeightMode;
 use rbee_wire::ErrorCode;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

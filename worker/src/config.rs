@@ -1,6 +1,6 @@
 //! A worker's settings with every choice made.
 
-use crate::engine::candle::WeightMode;
+use rbee_engine::candle::WeightMode;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,11 +1,10 @@
 //! One model in one process: Candle engine, scheduler, sampler, HTTP.
 //!
 //! [`run()`] binds a port, loads the model of a [`Config`] and serves it until it is told to end. Requests go through
-//! [`http`] to the [`scheduler`], whose one thread shares the [`engine`] between slots.
+//! [`http`] to the [`scheduler`], whose one thread shares the [engine](rbee_engine) between slots.
 
 mod args;
 mod config;
-pub mod engine;
 pub mod http;
 mod liveness;
 pub mod model;
@@ -16,7 +15,6 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 mod threads;
-pub mod tokenizer;
 
 pub use args::{Args, ConfigError, Secrets};
 pub use config::{Config, HiveLink, PORT_TRIES, Secret};

@@ -1,12 +1,12 @@
 //! A model file: opened, checked, and turned into an engine, a tokenizer and a chat template.
 
 use crate::config::Config;
-use crate::engine::candle::{self, CandleEngine, Options, Progress};
-use crate::engine::{Chunk, Engine};
 use crate::template::{ChatTemplate, TemplateError};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use rbee_engine::candle::{self, CandleEngine, Options, Progress};
+use rbee_engine::{Chunk, Engine};
 use rbee_model::format::{self, UnsupportedFormat};
 use rbee_model::gguf::{GgufError, Header};
+use rbee_tokenizer::{Tokenizer, TokenizerError};
 use rbee_wire::ErrorCode;
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
 //! A worker's life: bind, load, serve, drain.
 
 use crate::config::{Config, HiveLink, PORT_TRIES};
-use crate::engine::Engine;
-use crate::engine::candle::Progress;
 use crate::http::{App, KeyDigest, Phase, Served, serve};
 use crate::liveness;
 use crate::model::{self, Model, ModelError};
 use crate::scheduler::{Scheduler, Stats};
+use rbee_engine::Engine;
+use rbee_engine::candle::Progress;
 use rbee_wire::worker::{Hello, LoadingProgress, LoadingStage, ReadyCallback};
 use std::io;
 use std::net::SocketAddr;

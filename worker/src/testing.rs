@@ -1,17 +1,17 @@
 //! What tests share: the built-in model, its reference, and a worker's parts with a fake engine.
 
-use crate::engine::Engine;
 use crate::http::{App, KeyDigest, Phase, Served, serve};
 use crate::model::Model;
 use crate::scheduler::{Scheduler, Stats};
 use crate::template::ChatTemplate;
-use crate::tokenizer::Tokenizer;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use rbee_engine::Engine;
 use rbee_model::gguf::Header;
+use rbee_tokenizer::Tokenizer;
 use rbee_wire::sse;
 use rbee_wire::worker::{LoadingProgress, LoadingStage};
 use serde::Deserialize;
@@ -36,7 +36,7 @@ pub struct Case {
 
 /// llama.cpp's greedy answers of the built-in model.
 pub fn reference() -> Vec<Case> {
-    serde_json::from_str(include_str!("../tests/data/tinybee.expected.json")).expect("the reference is JSON")
+    serde_json::from_str(include_str!("../../tests/data/tinybee.expected.json")).expect("the reference is JSON")
 }
 
 pub fn tinybee_bytes() -> &'static [u8] {

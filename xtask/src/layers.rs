@@ -16,7 +16,10 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("rbee-controller", &["crds", "model", "placement"], &["sled", "candle-core", "axum"]),
     ("rbee-gateway", &["crds", "wire"], &["sled", "candle-core"]),
     ("rbee-agent", &["crds", "model", "wire"], &["sled", "candle-core"]),
-    ("rbee-worker", &["model", "wire"], &["kube", "k8s-openapi"]),
+    ("rbee-kernels", &["model"], &["tokio", "candle-core", "kube"]),
+    ("rbee-tokenizer", &["model"], &["tokio", "candle-core", "kube"]),
+    ("rbee-engine", &["kernels", "model"], &["tokio", "axum", "kube"]),
+    ("rbee-worker", &["engine", "model", "tokenizer", "wire"], &["candle-core", "kube", "k8s-openapi"]),
     ("rbee-keeper", &["crds", "model", "placement", "wire", "yaml"], &["sled", "candle-core", "axum"]),
 ];
 

@@ -1,8 +1,8 @@
 //! The endpoints over real connections, with an engine that says what it is told.
 
 use super::Phase;
-use crate::engine::fake::FakeEngine;
 use crate::testing::{Answer, Case, TestWorker, reference, wait_until};
+use rbee_engine::fake::FakeEngine;
 use serde_json::{Value, json};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;

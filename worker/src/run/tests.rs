@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::Secret;
-use crate::engine::candle::WeightMode;
 use crate::testing::{call, reference, tinybee_bytes};
+use rbee_engine::candle::WeightMode;
 use rbee_wire::ErrorCode;
 use serde_json::json;
 use std::path::{Path, PathBuf};

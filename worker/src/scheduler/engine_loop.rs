@@ -2,9 +2,9 @@
 
 use super::sequence::{Said, Sequence, canceled};
 use super::{Event, Job, Stats};
-use crate::engine::{Chunk, Engine};
 use crate::scheduler::End;
-use crate::tokenizer::Tokenizer;
+use rbee_engine::{Chunk, Engine};
+use rbee_tokenizer::Tokenizer;
 use rbee_wire::{ApiError, ErrorCode};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;

@@ -7,8 +7,8 @@ mod stats;
 pub use sequence::{End, Event};
 pub use stats::{Snapshot, Stats};
 
-use crate::engine::Engine;
-use crate::tokenizer::Tokenizer;
+use rbee_engine::Engine;
+use rbee_tokenizer::Tokenizer;
 use rbee_wire::openai::Sampling;
 use rbee_wire::{ApiError, ErrorCode};
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use super::{Generation, Job, Shared};
 use crate::sampler::{NoFiniteLogit, Sampler};
-use crate::tokenizer::{TextStream, Tokenizer};
+use rbee_tokenizer::{TextStream, Tokenizer};
 use rbee_wire::openai::FinishReason;
 use rbee_wire::{ApiError, ErrorCode};
 use std::sync::Arc;

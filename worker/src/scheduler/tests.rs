@@ -1,10 +1,10 @@
 //! The scheduler with an engine that says what it is told, and with the real one.
 
 use super::*;
-use crate::engine::candle::{CandleEngine, Options, WeightMode};
-use crate::engine::fake::FakeEngine;
-use crate::engine::{Chunk, EngineError};
 use crate::testing::{reference, tinybee_bytes, tinybee_header, tinybee_tokenizer, wait_until};
+use rbee_engine::candle::{CandleEngine, Options, WeightMode};
+use rbee_engine::fake::FakeEngine;
+use rbee_engine::{Chunk, EngineError};
 use rbee_wire::openai::FinishReason;
 use std::sync::mpsc::sync_channel;
 

@@ -1,9 +1,9 @@
 //! Chat templates: the model's Jinja text applied to messages, within bounds.
 
-use crate::tokenizer::Tokenizer;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
+use rbee_tokenizer::Tokenizer;
 use rbee_wire::openai::ChatMessage;
 
 /// Steps that one rendering may take; a step also pays for about 64 bytes of text.

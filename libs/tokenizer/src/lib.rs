@@ -6,6 +6,8 @@ mod bpe;
 mod bytes;
 mod special;
 mod split;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub use text::{Piece, TextStream};

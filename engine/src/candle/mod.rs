@@ -5,7 +5,7 @@ mod math;
 mod rope;
 mod weights;
 
-use super::{Chunk, Engine, EngineError};
+use crate::{Chunk, Engine, EngineError};
 use attention::{Attention, Cache};
 use candle_core::{Device, Tensor};
 use math::{add, rms_norm, silu_mul};

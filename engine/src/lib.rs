@@ -1,7 +1,9 @@
-//! What computes logits: one narrow trait over slots of key-value cache, with a real and a fake implementation.
+//! A model's forward pass: one narrow trait over slots of key-value cache, with a real and a fake implementation.
 
 pub mod candle;
 pub mod fake;
+#[cfg(test)]
+mod testing;
 
 /// Tokens for the end of one slot's sequence: a piece of a prompt, or the token that was chosen last.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! An engine for tests: it says a fixed list of tokens, as fast or as slowly as the test wants.
 
-use super::{Chunk, Engine, EngineError};
+use crate::{Chunk, Engine, EngineError};
 use std::sync::mpsc::Receiver;
 
 /// Says `script[n]` as the n-th token of every answer, then `end`.

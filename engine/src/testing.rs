@@ -1,0 +1,26 @@
+//! What tests share: the built-in model and its reference.
+
+use rbee_model::gguf::Header;
+use serde::Deserialize;
+
+/// One prompt of the reference.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Case {
+    pub prompt: String,
+    pub prompt_ids: Vec<u32>,
+    pub greedy_ids: Vec<u32>,
+    pub exact: bool,
+}
+
+/// llama.cpp's greedy answers of the built-in model.
+pub fn reference() -> Vec<Case> {
+    serde_json::from_str(include_str!("../../tests/data/tinybee.expected.json")).expect("the reference is JSON")
+}
+
+pub fn tinybee_bytes() -> &'static [u8] {
+    rbee_model::builtin::get("tinybee").expect("tinybee is built in").bytes
+}
+
+pub fn tinybee_header() -> Header {
+    Header::from_bytes(tinybee_bytes()).expect("tinybee has a sound header")
+}
