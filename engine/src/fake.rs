@@ -1,6 +1,6 @@
 //! An engine for tests: it says a fixed list of tokens, as fast or as slowly as the test wants.
 
-use crate::{Chunk, Engine, EngineError};
+use crate::{Chunk, Engine, EngineError, Output};
 use std::sync::mpsc::Receiver;
 
 /// Says `script[n]` as the n-th token of every answer, then `end`.
@@ -58,6 +58,10 @@ impl Engine for FakeEngine {
         self.vocab_size
     }
 
+    fn embedding_length(&self) -> usize {
+        4
+    }
+
     fn memory_bytes(&self) -> u64 {
         0
     }
@@ -77,16 +81,19 @@ impl Engine for FakeEngine {
             if held.len() != chunk.position {
                 return Err(EngineError::Position { slot: chunk.slot, held: held.len(), position: chunk.position });
             }
-            let first_answer = chunk.logits && self.prompts[chunk.slot] == 0;
+            let first_answer = chunk.output == Output::Logits && self.prompts[chunk.slot] == 0;
             held.extend_from_slice(chunk.tokens);
             if held.len() > self.context_length {
                 let (slot, wanted, context_length) = (chunk.slot, held.len(), self.context_length);
                 return Err(EngineError::ContextFull { slot, wanted, context_length });
             }
+            if chunk.output == Output::Hidden {
+                rows.push(chunk.tokens.iter().flat_map(|&t| [t as f32, 1.0, 0.0, 0.0]).collect());
+            }
             if first_answer {
                 self.prompts[chunk.slot] = held.len();
             }
-            if chunk.logits {
+            if chunk.output == Output::Logits {
                 let said = held.len() - self.prompts[chunk.slot];
                 let token = self.script.get(said).copied().unwrap_or(self.end);
                 let mut row = vec![0.0; self.vocab_size];
@@ -97,8 +104,13 @@ impl Engine for FakeEngine {
         Ok(rows)
     }
 
-    fn reset(&mut self, slot: usize) {
-        self.slots[slot].clear();
+    fn truncate(&mut self, slot: usize, length: usize) {
+        self.slots[slot].truncate(length);
         self.prompts[slot] = 0;
+    }
+
+    fn copy(&mut self, from: usize, to: usize, length: usize) {
+        self.slots[to] = self.slots[from][..length].to_vec();
+        self.prompts[to] = 0;
     }
 }

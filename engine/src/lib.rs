@@ -14,8 +14,18 @@ pub struct Chunk<'a> {
     pub position: usize,
     /// Not empty.
     pub tokens: &'a [u32],
-    /// Whether logits after the last token are wanted.
-    pub logits: bool,
+    pub output: Output,
+}
+
+/// What is wanted of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing yet: more of the prompt follows.
+    None,
+    /// One row of [`Engine::vocab_size`] logits, after the last token.
+    Logits,
+    /// For every token [`Engine::embedding_length`] numbers, one token after the other: the last hidden state, normed.
+    Hidden,
 }
 
 /// A model with the key-value caches of its slots.
@@ -29,15 +39,21 @@ pub trait Engine: Send {
     /// Number of logits per token.
     fn vocab_size(&self) -> usize;
 
+    /// Length of a hidden state.
+    fn embedding_length(&self) -> usize;
+
     /// Bytes that weights and full caches take.
     fn memory_bytes(&self) -> u64;
 
-    /// Computes one step for several sequences. The result has one row of logits per chunk that wants them, in the chunks' order.
-    /// A row does not depend on the other chunks of the step, but for the rounding of matrices of floats.
+    /// Computes one step for several sequences. The result has one row per chunk that wants output, in the chunks' order.
+    /// A row depends neither on the other chunks of the step nor on how its sequence was cut into chunks, to the last bit.
     fn step(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>, EngineError>;
 
-    /// Empties a slot.
-    fn reset(&mut self, slot: usize);
+    /// Forgets a slot's tokens from `length` on; what it holds stays valid for another sequence that begins with the same tokens.
+    fn truncate(&mut self, slot: usize, length: usize);
+
+    /// Makes slot `to` hold the first `length` tokens of slot `from`, which holds at least so many.
+    fn copy(&mut self, from: usize, to: usize, length: usize);
 }
 
 /// A step failed; the sequences in it are lost, the engine goes on.

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::template::{ChatTemplate, TemplateError};
 use rbee_engine::candle::{self, CandleEngine, Options, Progress};
-use rbee_engine::{Chunk, Engine};
+use rbee_engine::{Chunk, Engine, Output};
 use rbee_model::format::{self, UnsupportedFormat};
 use rbee_model::gguf::{GgufError, Header};
 use rbee_tokenizer::{Tokenizer, TokenizerError};
@@ -73,9 +73,9 @@ pub fn load(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<(Box<
 fn warm_up(engine: &mut dyn Engine) -> Result<(), ModelErrorKind> {
     let tokens = [0; 2];
     let count = tokens.len().min(engine.context_length());
-    let chunk = Chunk { slot: 0, position: 0, tokens: &tokens[..count], logits: true };
+    let chunk = Chunk { slot: 0, position: 0, tokens: &tokens[..count], output: Output::Logits };
     let rows = engine.step(&[chunk]).map_err(|e| ModelErrorKind::Damaged(e.to_string()))?;
-    engine.reset(0);
+    engine.truncate(0, 0);
     if rows.iter().flatten().any(|logit| logit.is_finite()) {
         return Ok(());
     }

@@ -26,7 +26,6 @@ use tokio_util::task::TaskTracker;
 /// One prompt of the reference.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Case {
-    pub mode: String,
     pub prompt: String,
     pub prompt_ids: Vec<u32>,
     pub greedy_ids: Vec<u32>,

@@ -30,6 +30,15 @@ impl Cache {
         self.len += usize::from(last);
     }
 
+    /// Takes over the first positions of another cache of the same shape.
+    pub fn copy_from(&mut self, other: &Self, len: usize) {
+        for ((keys, values), (from_keys, from_values)) in self.layers.iter_mut().zip(&other.layers) {
+            *keys = from_keys[..len * self.width].to_vec();
+            *values = from_values[..len * self.width].to_vec();
+        }
+        self.len = len;
+    }
+
     /// Forgets all positions from `len` on, also in layers that are ahead of the others.
     pub fn truncate(&mut self, len: usize) {
         for (keys, values) in &mut self.layers {

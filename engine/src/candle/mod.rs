@@ -5,7 +5,7 @@ mod math;
 mod rope;
 mod weights;
 
-use crate::{Chunk, Engine, EngineError};
+use crate::{Chunk, Engine, EngineError, Output};
 use attention::{Attention, Cache};
 use candle_core::{Device, Tensor};
 use math::{add, rms_norm, silu_mul};
@@ -144,7 +144,7 @@ impl CandleEngine {
         let mut end = 0;
         for chunk in chunks {
             end += chunk.tokens.len();
-            if chunk.logits {
+            if chunk.output == Output::Logits {
                 last.extend_from_slice(&x[(end - 1) * shape.embedding..end * shape.embedding]);
             }
         }
@@ -170,6 +170,10 @@ impl Engine for CandleEngine {
         self.shape.vocabulary
     }
 
+    fn embedding_length(&self) -> usize {
+        self.shape.embedding
+    }
+
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
@@ -183,8 +187,16 @@ impl Engine for CandleEngine {
         result
     }
 
-    fn reset(&mut self, slot: usize) {
-        self.slots[slot].truncate(0);
+    fn truncate(&mut self, slot: usize, length: usize) {
+        self.slots[slot].truncate(length);
+    }
+
+    fn copy(&mut self, from: usize, to: usize, length: usize) {
+        let (low, high) = self.slots.split_at_mut(from.max(to));
+        match from < to {
+            true => high[0].copy_from(&low[from], length),
+            false => low[to].copy_from(&high[0], length),
+        }
     }
 }
 

@@ -18,8 +18,8 @@ fn feed(engine: &mut CandleEngine, slot: usize, prompt: &[u32], forced: &[u32], 
     let mut rows = Vec::new();
     let mut position = 0;
     for tokens in prompt.chunks(piece).chain(forced.chunks(1)) {
-        let logits = position + tokens.len() >= prompt.len();
-        rows.extend(engine.step(&[Chunk { slot, position, tokens, logits }]).unwrap());
+        let output = if position + tokens.len() >= prompt.len() { Output::Logits } else { Output::None };
+        rows.extend(engine.step(&[Chunk { slot, position, tokens, output }]).unwrap());
         position += tokens.len();
     }
     rows
@@ -38,7 +38,7 @@ fn dequantized_to_f32_every_token_is_the_reference() {
     let mut engine = engine(WeightMode::F32, 1);
     for case in reference() {
         let (ids, forced) = expected(&case);
-        engine.reset(0);
+        engine.truncate(0, 0);
         let rows = feed(&mut engine, 0, &case.prompt_ids, forced, 32);
         assert_eq!(rows.iter().map(|r| best(r)).collect::<Vec<_>>(), ids, "{}", case.prompt);
     }
@@ -49,7 +49,7 @@ fn as_stored_exact_prompts_are_equal_and_others_near() {
     let mut engine = engine(WeightMode::AsStored, 1);
     for case in reference() {
         let (ids, forced) = expected(&case);
-        engine.reset(0);
+        engine.truncate(0, 0);
         let rows = feed(&mut engine, 0, &case.prompt_ids, forced, 32);
         for (at, (row, &id)) in rows.iter().zip(ids).enumerate() {
             let behind = row[best(row) as usize] - row[id as usize];
@@ -65,7 +65,7 @@ fn a_sequence_in_a_batch_equals_the_same_one_alone() {
     let expected: Vec<Vec<Vec<f32>>> = cases[..4]
         .iter()
         .map(|c| {
-            alone.reset(0);
+            alone.truncate(0, 0);
             feed(&mut alone, 0, &c.prompt_ids, &c.greedy_ids[..10], 32)
         })
         .collect();
@@ -79,12 +79,12 @@ fn a_sequence_in_a_batch_equals_the_same_one_alone() {
             .map(|&slot| {
                 let (case, own) = (&cases[slot], step - slot);
                 match own {
-                    0 => Chunk { slot, position: 0, tokens: &case.prompt_ids, logits: true },
+                    0 => Chunk { slot, position: 0, tokens: &case.prompt_ids, output: Output::Logits },
                     n => Chunk {
                         slot,
                         position: case.prompt_ids.len() + n - 1,
                         tokens: &case.greedy_ids[n - 1..n],
-                        logits: true,
+                        output: Output::Logits,
                     },
                 }
             })
@@ -114,12 +114,12 @@ fn the_pieces_of_a_prompt_do_not_matter() {
 fn what_does_not_fit_is_refused_and_leaves_the_slot_as_it_was() {
     let mut engine = engine(WeightMode::AsStored, 1);
     let first = feed(&mut engine, 0, &[5, 6, 7], &[], 8);
-    let chunk = |position, tokens| Chunk { slot: 0, position, tokens, logits: true };
+    let chunk = |position, tokens| Chunk { slot: 0, position, tokens, output: Output::Logits };
     let long = vec![5; 254];
     assert!(matches!(engine.step(&[chunk(3, &long)]), Err(EngineError::ContextFull { wanted: 257, .. })));
     assert!(matches!(engine.step(&[chunk(2, &[5])]), Err(EngineError::Position { held: 3, .. })));
     assert!(matches!(engine.step(&[chunk(3, &[1280])]), Err(EngineError::Token(1280))));
-    engine.reset(0);
+    engine.truncate(0, 0);
     assert_eq!(feed(&mut engine, 0, &[5, 6, 7], &[], 8), first);
 }
 
@@ -180,11 +180,11 @@ fn every_supported_data_type_is_computed_and_does_not_depend_on_the_batch() {
         assert!(spread > 0.1 && worst < 0.05 * spread, "{dtype}: off by {worst} of {spread}");
         // Matrices of floats are summed in another order in a batch; quantized ones are exactly the same.
         let tolerance = if matches!(dtype, DType::F32 | DType::F16 | DType::BF16) { 1e-5 * spread } else { 0.0 };
-        stored.reset(0);
+        stored.truncate(0, 0);
         let pieces = apart(&feed(&mut stored, 0, &prompt, &[], 7)[0], &rows[0]);
         assert!(pieces <= tolerance, "{dtype}: {pieces} apart in other pieces");
         feed(&mut stored, 1, &prompt, &[], 32);
-        let chunk = |slot, tokens| Chunk { slot, position: 40, tokens, logits: true };
+        let chunk = |slot, tokens| Chunk { slot, position: 40, tokens, output: Output::Logits };
         let both = stored.step(&[chunk(0, &[9]), chunk(1, &[9, 8, 7])]).unwrap();
         let batch = apart(&both[0], &rows[1]);
         assert!(batch <= tolerance, "{dtype}: {batch} apart in a batch");

@@ -3,7 +3,7 @@
 use super::sequence::{Said, Sequence, canceled};
 use super::{Event, Job, Stats};
 use crate::scheduler::End;
-use rbee_engine::{Chunk, Engine};
+use rbee_engine::{Chunk, Engine, Output};
 use rbee_tokenizer::Tokenizer;
 use rbee_wire::{ApiError, ErrorCode};
 use std::collections::VecDeque;
@@ -81,7 +81,7 @@ impl Loop<'_> {
     }
 
     fn release(&mut self, slot: usize) {
-        self.engine.reset(slot);
+        self.engine.truncate(slot, 0);
         self.free.push(slot);
     }
 
@@ -108,10 +108,11 @@ impl Loop<'_> {
             .map(|&at| {
                 let sequence = &self.running[at];
                 let (tokens, logits) = sequence.due(PROMPT_STEP);
-                Chunk { slot: sequence.slot, position: sequence.position, tokens, logits }
+                let output = if logits { Output::Logits } else { Output::None };
+                Chunk { slot: sequence.slot, position: sequence.position, tokens, output }
             })
             .collect();
-        let counts: Vec<(usize, bool)> = chunks.iter().map(|c| (c.tokens.len(), c.logits)).collect();
+        let counts: Vec<(usize, bool)> = chunks.iter().map(|c| (c.tokens.len(), c.output == Output::Logits)).collect();
         let computed = self.engine.step(&chunks);
         drop(chunks);
         match computed {

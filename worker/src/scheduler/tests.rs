@@ -143,6 +143,10 @@ impl Engine for Panics {
         1280
     }
 
+    fn embedding_length(&self) -> usize {
+        1
+    }
+
     fn memory_bytes(&self) -> u64 {
         0
     }
@@ -151,7 +155,9 @@ impl Engine for Panics {
         panic!("on purpose");
     }
 
-    fn reset(&mut self, _: usize) {}
+    fn truncate(&mut self, _: usize, _: usize) {}
+
+    fn copy(&mut self, _: usize, _: usize, _: usize) {}
 }
 
 #[tokio::test]
