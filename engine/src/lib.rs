@@ -28,8 +28,41 @@ pub enum Output {
     Hidden,
 }
 
+/// How a model reads a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// From left to right: tokens can be added to what a slot holds.
+    #[default]
+    Causal,
+    /// Every token sees all others: a sequence is one chunk at position 0, [`Output::Hidden`] is all there is, and slots
+    /// hold nothing afterwards.
+    Encoder,
+}
+
+/// How the hidden states of a sequence become one embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pooling {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+}
+
 /// A model with the key-value caches of its slots.
 pub trait Engine: Send {
+    /// How sequences are read.
+    fn kind(&self) -> Kind {
+        Kind::Causal
+    }
+
+    /// What the model's file says about embeddings.
+    fn pooling(&self) -> Pooling {
+        Pooling::Mean
+    }
+
     /// Number of sequences that can be held at once.
     fn slots(&self) -> usize;
 
