@@ -15,6 +15,10 @@ use clap::FromArgMatches;
 use cli::{Cli, Command};
 use home::Home;
 
+/// A worker's step asks for the same large buffers again and again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // What rbee writes is its owner's, also what a library writes for it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
