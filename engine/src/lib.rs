@@ -1,9 +1,13 @@
 //! A model's forward pass: one narrow trait over slots of key-value cache, with a real and a fake implementation.
 
 pub mod candle;
+mod error;
 pub mod fake;
+pub mod source;
 #[cfg(test)]
 mod testing;
+
+pub use error::LoadError;
 
 /// Tokens for the end of one slot's sequence: a piece of a prompt, or the token that was chosen last.
 #[derive(Debug, Clone, Copy)]
