@@ -3,10 +3,12 @@
 //! Nothing here touches a file system, a clock or a network: bytes and readers are arguments.
 
 pub mod builtin;
+pub mod checkpoint;
 pub mod format;
 pub mod gguf;
 pub mod memory;
 pub mod reference;
+pub mod safetensors;
 pub mod testing;
 
 pub use reference::ModelRef;
