@@ -214,11 +214,22 @@ impl fmt::Debug for Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openai::Constraint;
     use serde_json::json;
 
     #[test]
     fn an_inference_request_reads_back() {
-        let sampling = Sampling { temperature: 0.0, max_tokens: Some(4), seed: Some(7), ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: 0.0,
+            max_tokens: Some(4),
+            seed: Some(7),
+            top_k: 5,
+            min_p: 0.1,
+            stop: vec!["x".into()],
+            logit_bias: vec![(1, 2.0), (10, -0.5)],
+            constraint: Some(Constraint::Json),
+            ..Sampling::default()
+        };
         for input in
             [InferenceInput::Prompt("x".into()), InferenceInput::Messages(vec![ChatMessage::user("who are you?")])]
         {

@@ -165,7 +165,7 @@ impl Running {
                 self.started = true;
                 Ok(None)
             }
-            Some(Event::Token { text }) => {
+            Some(Event::Token { text, logprobs: _ }) => {
                 self.first_token.get_or_insert_with(Instant::now);
                 Ok(Some(Next::Token(text)))
             }

@@ -1,6 +1,9 @@
 //! Choosing the next token from its logits. Pure: the seed is an argument.
 
+mod logprobs;
 mod rng;
+
+pub use logprobs::{TokenLogprob, TokenLogprobs};
 
 use rbee_wire::openai::Sampling;
 use rng::Rng;

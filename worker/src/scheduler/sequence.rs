@@ -1,7 +1,7 @@
 //! One request in a slot: what it has, what it needs next, what it says.
 
 use super::{Generation, Job, Shared};
-use crate::sampler::{NoFiniteLogit, Sampler};
+use crate::sampler::{NoFiniteLogit, Sampler, TokenLogprobs};
 use rbee_tokenizer::{TextStream, Tokenizer};
 use rbee_wire::openai::FinishReason;
 use rbee_wire::{ApiError, ErrorCode};
@@ -18,6 +18,8 @@ pub enum Event {
     /// A token was chosen; its text may be empty while half a character or a possible stop string is held back.
     Token {
         text: String,
+        /// Of the chosen token, when they were asked for; an end token has no bytes but its log probability is told too.
+        logprobs: Option<TokenLogprobs>,
     },
     End(End),
 }
@@ -149,7 +151,7 @@ impl Sequence {
 
     fn say(&self, text: String) {
         // Room was checked before the step; a closed channel shows as canceled before the next.
-        let _ = self.events.try_send(Event::Token { text });
+        let _ = self.events.try_send(Event::Token { text, logprobs: None });
     }
 
     /// The sequence is over.

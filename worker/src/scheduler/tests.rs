@@ -34,7 +34,7 @@ async fn collect(ticket: &mut Ticket) -> (Vec<String>, Option<End>) {
     while let Some(event) = ticket.events.recv().await {
         match event {
             Event::Started => {}
-            Event::Token { text } => texts.push(text),
+            Event::Token { text, .. } => texts.push(text),
             Event::End(end) => return (texts, Some(end)),
         }
     }

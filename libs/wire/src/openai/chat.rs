@@ -1,5 +1,6 @@
 //! `POST /v1/chat/completions`: the request.
 
+use super::sampling::MAX_LOGPROBS;
 use super::{IGNORED, Sampling, model, streaming};
 use crate::MAX_PROMPT_BYTES;
 use crate::error::{ApiError, ErrorCode};
@@ -75,7 +76,9 @@ impl ChatRequest {
         let model = model(&mut fields)?;
         let list = fields.take("messages").ok_or_else(|| fields.missing("messages"))?;
         let messages = messages("messages", list)?;
-        let sampling = Sampling::take(&mut fields)?;
+        let mut sampling = Sampling::take(&mut fields)?;
+        sampling.take_choices(&mut fields)?;
+        sampling.logprobs = logprobs(&mut fields)?;
         let (stream, include_usage) = streaming(&mut fields)?;
         unsupported(&mut fields)?;
         fields.finish(IGNORED)?;
@@ -83,19 +86,24 @@ impl ChatRequest {
     }
 }
 
+/// `logprobs` and `top_logprobs`.
+fn logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let wanted = fields.boolean("logprobs")?.unwrap_or(false);
+    let top = fields.integer("top_logprobs", 0..=MAX_LOGPROBS)?;
+    match (wanted, top) {
+        (true, top) => Ok(Some(top.unwrap_or(0) as u32)),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(ApiError::invalid("top_logprobs", "is only allowed when logprobs is true")),
+    }
+}
+
 /// Known fields that are only accepted with a value that asks for nothing.
 fn unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     let empty = |v: &Value| v.as_array().is_some_and(Vec::is_empty) || v.as_object().is_some_and(|o| o.is_empty());
-    let off = |v: &Value| v == &Value::Bool(false) || v.as_u64() == Some(0);
-    fields.only("n", |v| v.as_u64() == Some(1), "must be 1; several choices are not supported")?;
     fields.only("tools", empty, "is not supported")?;
     fields.only("functions", empty, "is not supported")?;
     fields.only("tool_choice", |v| v == "none" || v == "auto", "is not supported")?;
     fields.only("function_call", |v| v == "none" || v == "auto", "is not supported")?;
-    fields.only("response_format", |v| v["type"] == "text", "only the type text is supported")?;
-    fields.only("logit_bias", empty, "is not supported")?;
-    fields.only("logprobs", off, "is not supported")?;
-    fields.only("top_logprobs", off, "is not supported")?;
     fields.only("modalities", |v| v.as_array().is_some_and(|a| a.len() == 1 && a[0] == "text"), "only text")?;
     for key in ["audio", "prediction", "web_search_options", "chat_template", "chat_template_kwargs"] {
         fields.only(key, |_| false, "is not supported")?;
@@ -170,6 +178,7 @@ fn text_parts(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Constraint;
     use super::*;
     use serde_json::json;
 
@@ -212,7 +221,22 @@ mod tests {
             (json!({"stop": {}}), "stop"),
             (json!({"stream": "yes"}), "stream"),
             (json!({"stream_options": {"include_usage": true}}), "stream_options"),
-            (json!({"logit_bias": {"1": 1}}), "logit_bias"),
+            (json!({"n": 0}), "n"),
+            (json!({"min_p": 1.1}), "min_p"),
+            (json!({"typical_p": -0.1}), "typical_p"),
+            (json!({"repeat_penalty": 1.1, "repetition_penalty": 1.2}), "repetition_penalty"),
+            (json!({"logit_bias": 1}), "logit_bias"),
+            (json!({"logit_bias": {"bee": 1}}), "logit_bias"),
+            (json!({"logit_bias": {"-1": 1}}), "logit_bias"),
+            (json!({"logit_bias": {"1": 101}}), "logit_bias[1]"),
+            (json!({"logit_bias": {"1": null}}), "logit_bias[1]"),
+            (json!({"logit_bias": {"1": 1, "01": 1}}), "logit_bias"),
+            (json!({"logit_bias": [[1]]}), "logit_bias"),
+            (json!({"logit_bias": (0..1025).map(|i| json!([i, 1])).collect::<Vec<_>>()}), "logit_bias"),
+            (json!({"logprobs": 1}), "logprobs"),
+            (json!({"top_logprobs": 1}), "top_logprobs"),
+            (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
+            (json!({"response_format": {"type": "xml"}}), "response_format.type"),
             (json!({"tools": [{}]}), "tools"),
             (json!({"chat_template": "x"}), "chat_template"),
             (json!({"chat_template_kwargs": {"tokenize": true}}), "chat_template_kwargs"),
@@ -236,6 +260,21 @@ mod tests {
             assert!(error.message.starts_with(&format!("{field}:")), "{more}: {error}");
             assert_eq!(error.status, 400, "{more}");
         }
+    }
+
+    #[test]
+    fn sampling_fields_of_openai_vllm_and_llama_cpp_are_read() {
+        let body = json!({
+            "min_p": 0.05, "typical_p": 0.9, "repetition_penalty": 1.1, "n": 2, "logit_bias": {"7": -100, "3": 0.5},
+            "logprobs": true, "top_logprobs": 20, "response_format": {"type": "json_object"},
+        });
+        let sampling = with(body).unwrap().sampling;
+        assert_eq!((sampling.min_p, sampling.typical_p, sampling.repeat_penalty), (0.05, 0.9, 1.1));
+        assert_eq!((sampling.n, sampling.logprobs, &sampling.constraint), (2, Some(20), &Some(Constraint::Json)));
+        assert_eq!(sampling.logit_bias, [(3, 0.5), (7, -100.0)]);
+        assert_eq!(with(json!({"logit_bias": [[7, 1]]})).unwrap().sampling.logit_bias, [(7, 1.0)]);
+        assert_eq!(with(json!({"logprobs": true})).unwrap().sampling.logprobs, Some(0));
+        assert_eq!(with(json!({"logprobs": false, "top_logprobs": 0})).unwrap().sampling.logprobs, None);
     }
 
     #[test]

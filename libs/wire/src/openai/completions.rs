@@ -1,6 +1,7 @@
 //! `POST /v1/completions`: the request.
 
 use super::chat::check_prompt_bytes;
+use super::sampling::MAX_LOGPROBS;
 use super::{IGNORED, Sampling, model, streaming};
 use crate::error::ApiError;
 use crate::json::{Fields, wrong};
@@ -32,14 +33,14 @@ impl CompletionRequest {
         let model = model(&mut fields)?;
         let prompt = fields.take("prompt").ok_or_else(|| fields.missing("prompt"))?;
         let prompt = read_prompt("prompt", prompt)?;
-        let sampling = Sampling::take(&mut fields)?;
+        let mut sampling = Sampling::take(&mut fields)?;
+        sampling.take_choices(&mut fields)?;
+        sampling.logprobs = fields.integer("logprobs", 0..=MAX_LOGPROBS)?.map(|n| n as u32);
         let (stream, include_usage) = streaming(&mut fields)?;
-        fields.only("n", |v| v.as_u64() == Some(1), "must be 1; several choices are not supported")?;
-        fields.only("best_of", |v| v.as_u64() == Some(1), "must be 1")?;
+        let n = u64::from(sampling.n);
+        fields.only("best_of", |v| v.as_u64() == Some(n), "must equal n: there is no choice among more answers")?;
         fields.only("echo", |v| v == &Value::Bool(false), "is not supported")?;
-        fields.only("suffix", |v| v == "", "is not supported")?;
-        fields.only("logprobs", |_| false, "is not supported")?;
-        fields.only("logit_bias", |v| v.as_object().is_some_and(|o| o.is_empty()), "is not supported")?;
+        fields.only("suffix", |v| v == "", "is not supported: models here only continue a text")?;
         fields.only("prompt_embeds", |_| false, "is not supported")?;
         fields.finish(IGNORED)?;
         Ok(Self { model, prompt, sampling, stream, include_usage })

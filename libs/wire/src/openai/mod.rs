@@ -3,6 +3,7 @@
 mod answer;
 mod chat;
 mod completions;
+mod constraint;
 mod embeddings;
 mod sampling;
 
@@ -12,6 +13,7 @@ pub use answer::{
 };
 pub use chat::{ChatMessage, ChatRequest, Role};
 pub use completions::{CompletionRequest, Prompt};
+pub use constraint::{Constraint, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES};
 pub use embeddings::{Embedding, EmbeddingInput, EmbeddingList, EmbeddingsRequest, EncodingFormat};
 pub use sampling::Sampling;
 
