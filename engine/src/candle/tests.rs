@@ -6,7 +6,7 @@ use crate::testing::{Case, reference, tinybee_bytes, tinybee_header};
 use candle_core::quantized::QTensor;
 use rbee_model::format::DTYPES;
 use rbee_model::gguf::{DType, Header};
-use rbee_model::testing::LlamaSpec;
+use rbee_model::testing::ModelSpec;
 
 fn engine(weights: WeightMode, slots: usize) -> CandleEngine {
     let options = Options { slots, context_length: 256, weights, threads: 1 };
@@ -135,7 +135,7 @@ fn loading_tells_its_progress_to_the_end() {
 
 /// A model with random weights whose matrices are stored in this data type.
 fn random_model(dtype: DType) -> (Header, Vec<u8>) {
-    let spec = LlamaSpec { width: 256, feed_forward: 512, ..LlamaSpec::default() };
+    let spec = ModelSpec { width: 256, feed_forward: 512, ..ModelSpec::default() };
     let plain = spec.file().bytes();
     let header = Header::from_bytes(&plain).unwrap();
     let mut file = spec.file();

@@ -2,7 +2,7 @@
 
 use super::*;
 use rbee_model::gguf::{Header, Value};
-use rbee_model::testing::{GgufFile, LlamaSpec};
+use rbee_model::testing::{GgufFile, ModelSpec};
 
 fn source(file: GgufFile) -> Result<Source, LoadError> {
     let bytes = file.bytes();
@@ -12,7 +12,7 @@ fn source(file: GgufFile) -> Result<Source, LoadError> {
 
 #[test]
 fn taking_every_tensor_leaves_nothing_and_counts_all_bytes() {
-    let mut source = source(LlamaSpec::default().file()).unwrap();
+    let mut source = source(ModelSpec::default().file()).unwrap();
     assert_eq!(source.architecture(), "llama");
     assert_eq!(source.shape("blk.0.ffn_gate.weight"), Some(&[32, 16][..]));
     let shapes: Vec<(String, Vec<usize>)> = source.tensors.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect();
@@ -25,7 +25,7 @@ fn taking_every_tensor_leaves_nothing_and_counts_all_bytes() {
 
 #[test]
 fn what_is_missing_left_over_or_of_another_shape_is_named() {
-    let mut llama = source(LlamaSpec::default().file()).unwrap();
+    let mut llama = source(ModelSpec::default().file()).unwrap();
     assert!(matches!(llama.take("nothing", &[1]), Err(LoadError::MissingTensor(name)) if name == "nothing"));
     let text = llama.take("output_norm.weight", &[17]).unwrap_err().to_string();
     assert!(text.contains("output_norm.weight") && text.contains("[16]") && text.contains("[17]"), "{text}");
@@ -50,7 +50,7 @@ fn vectors_are_floats_of_any_width_and_finite() {
 
 #[test]
 fn a_file_that_was_cut_after_its_header_was_read_is_an_error() {
-    let bytes = LlamaSpec::default().file().bytes();
+    let bytes = ModelSpec::default().file().bytes();
     let header = Header::from_bytes(&bytes).unwrap();
     let cut = Bytes::from(bytes).slice(..header.data_offset() as usize + 100);
     assert!(matches!(Source::gguf(&header, &cut), Err(LoadError::Read { .. })));
@@ -58,7 +58,7 @@ fn a_file_that_was_cut_after_its_header_was_read_is_an_error() {
 
 #[test]
 fn settings_are_found_without_the_architecture_and_refused_with_it() {
-    let file = LlamaSpec::default().file().with("llama.odd", Value::F32(f32::NAN));
+    let file = ModelSpec::default().file().with("llama.odd", Value::F32(f32::NAN));
     let source = source(file).unwrap();
     let settings = source.settings();
     assert_eq!(settings.size("attention.head_count").unwrap(), 4);

@@ -2,8 +2,24 @@
 
 use crate::gguf::{DType, Header};
 
-/// Architectures, as in `general.architecture`.
-pub const ARCHITECTURES: &[&str] = &["llama"];
+/// Architectures of decoders that the engine computes itself, as in `general.architecture`.
+pub const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
+
+/// Architectures of encoders, which give embeddings and no text.
+pub const ENCODERS: &[&str] = &["bert"];
+
+/// Architectures of decoders that are computed by candle-transformers.
+pub const FALLBACKS: &[&str] = &[];
+
+/// Every architecture that is served.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    [ARCHITECTURES, FALLBACKS, ENCODERS].into_iter().flatten().copied()
+}
+
+/// Whether a model of this architecture gives embeddings and no text.
+pub fn is_encoder(architecture: &str) -> bool {
+    ENCODERS.contains(&architecture)
+}
 
 /// Data types of tensors.
 pub const DTYPES: &[DType] = &[
@@ -30,14 +46,18 @@ const PICKLES: &[&str] = &[".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"];
 pub enum UnsupportedFormat {
     #[error("{file} is a pickle file, and those are never opened; supported: GGUF")]
     Pickle { file: String },
-    #[error("architecture {found:?} is not supported; supported: {}", ARCHITECTURES.join(", "))]
+    #[error("architecture {found:?} is not supported; supported: {}", architecture_names())]
     Architecture { found: String },
     #[error("quantization {found} (tensor {tensor:?}) is not supported; supported: {}", dtype_names())]
     Quantization { found: DType, tensor: String },
     #[error("the model is split over {count} files, which is not supported; supported: one GGUF file")]
     Split { count: u64 },
-    #[error("a mixture of {count} experts is not supported; supported: dense models of {}", ARCHITECTURES.join(", "))]
+    #[error("a mixture of {count} experts is not supported; supported: dense models of {}", architecture_names())]
     Experts { count: u64 },
+}
+
+fn architecture_names() -> String {
+    architectures().collect::<Vec<_>>().join(", ")
 }
 
 fn dtype_names() -> String {
@@ -62,7 +82,7 @@ pub fn check_file_name(name: &str) -> Result<(), UnsupportedFormat> {
 /// [`UnsupportedFormat`] names what was found and lists what is supported.
 pub fn check(header: &Header) -> Result<(), UnsupportedFormat> {
     let architecture = header.architecture();
-    if !ARCHITECTURES.contains(&architecture) {
+    if !architectures().any(|known| known == architecture) {
         return Err(UnsupportedFormat::Architecture { found: architecture.to_owned() });
     }
     if header.is_split() {
@@ -81,16 +101,19 @@ pub fn check(header: &Header) -> Result<(), UnsupportedFormat> {
 mod tests {
     use super::*;
     use crate::gguf::Value;
-    use crate::testing::{GgufFile, LlamaSpec};
+    use crate::testing::{GgufFile, ModelSpec};
 
     #[test]
     fn what_is_not_served_is_refused_with_a_list_of_what_is() {
         let header = |file: GgufFile| Header::from_bytes(&file.bytes()).expect("a sound header");
-        let llama = || LlamaSpec::default().file();
+        let llama = || ModelSpec::default().file();
         assert_eq!(check(&header(llama())), Ok(()));
         let other = GgufFile::new().with("general.architecture", Value::String("rwkv7".into()));
         let text = check(&header(other)).unwrap_err().to_string();
-        assert!(text.contains("rwkv7") && text.contains("supported: llama"), "{text}");
+        assert!(
+            text.contains("rwkv7") && text.contains("supported: llama, qwen2, qwen3, gemma2, gemma3, phi3, bert"),
+            "{text}"
+        );
         let split = header(llama().with("split.count", Value::U16(3)));
         assert_eq!(check(&split), Err(UnsupportedFormat::Split { count: 3 }));
         let odd = header(llama().tensor("extra.weight", DType::IQ4_XS, &[256], vec![0; 136]));

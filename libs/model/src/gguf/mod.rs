@@ -8,6 +8,7 @@ mod check;
 mod dtype;
 mod error;
 mod read;
+mod shape;
 mod summary;
 mod value;
 

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{GgufFile, LlamaSpec};
+use crate::testing::{GgufFile, ModelSpec};
 
 fn llama() -> GgufFile {
-    LlamaSpec::default().file()
+    ModelSpec::default().file()
 }
 
 fn refused(file: &GgufFile) -> GgufError {

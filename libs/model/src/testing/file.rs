@@ -1,6 +1,6 @@
-//! Writes small GGUF files for tests: any metadata and tensors, sound or not, and Llama models with random weights.
+//! A GGUF file to be, with any metadata and tensors, sound or not.
 
-use crate::gguf::{Array, DType, StringArray, Value};
+use crate::gguf::{Array, DType, Value};
 
 /// A GGUF file to be. Nothing is checked: tests make broken files with it too.
 #[derive(Debug, Clone)]
@@ -168,100 +168,5 @@ fn write_array(out: &mut Vec<u8>, array: &Array) {
         Array::Bool(v) => v.iter().for_each(|x| out.push(u8::from(*x))),
         Array::String(v) => v.iter().for_each(|x| write_str(out, x)),
         Array::Array(v) => v.iter().for_each(|x| write_array(out, x)),
-    }
-}
-
-/// A Llama model with random weights in F32 and a byte-level vocabulary: the 256 bytes, then `<|endoftext|>` (EOS).
-#[derive(Debug, Clone, Copy)]
-pub struct LlamaSpec {
-    pub layers: u64,
-    pub width: u64,
-    pub heads: u64,
-    pub kv_heads: u64,
-    pub feed_forward: u64,
-    pub context: u64,
-    pub seed: u64,
-}
-
-impl Default for LlamaSpec {
-    fn default() -> Self {
-        Self { layers: 2, width: 16, heads: 4, kv_heads: 2, feed_forward: 32, context: 64, seed: 1 }
-    }
-}
-
-impl LlamaSpec {
-    pub fn file(&self) -> GgufFile {
-        let tokens: StringArray =
-            (0..=255u8).map(|byte| byte_token(byte).to_string()).chain(["<|endoftext|>".to_owned()]).collect();
-        let vocabulary = tokens.len() as u64;
-        let types = Array::I32((0..vocabulary).map(|i| if i < 256 { 1 } else { 3 }).collect());
-        let mut file = GgufFile::new()
-            .with("general.architecture", Value::String("llama".into()))
-            .with("general.file_type", Value::U32(0))
-            .with("llama.block_count", Value::U32(self.layers as u32))
-            .with("llama.context_length", Value::U32(self.context as u32))
-            .with("llama.embedding_length", Value::U32(self.width as u32))
-            .with("llama.feed_forward_length", Value::U32(self.feed_forward as u32))
-            .with("llama.attention.head_count", Value::U32(self.heads as u32))
-            .with("llama.attention.head_count_kv", Value::U32(self.kv_heads as u32))
-            .with("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5))
-            .with("llama.rope.dimension_count", Value::U32((self.width / self.heads) as u32))
-            .with("llama.rope.freq_base", Value::F32(10_000.0))
-            .with("tokenizer.ggml.model", Value::String("gpt2".into()))
-            .with("tokenizer.ggml.pre", Value::String("gpt-2".into()))
-            .with("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)))
-            .with("tokenizer.ggml.token_type", Value::Array(types))
-            .with("tokenizer.ggml.merges", Value::Array(Array::String(StringArray::default())))
-            .with("tokenizer.ggml.eos_token_id", Value::U32(256));
-        let mut random = Random(self.seed);
-        let kv = self.width / self.heads * self.kv_heads;
-        let mut add = |file: GgufFile, name: &str, dims: &[u64]| {
-            let elements = dims.iter().product::<u64>();
-            let scale = if dims.len() == 1 { None } else { Some(1.0 / (dims[0] as f32).sqrt()) };
-            let data = (0..elements).flat_map(|_| scale.map_or(1.0, |s| random.unit() * s).to_le_bytes()).collect();
-            file.tensor(name, DType::F32, dims, data)
-        };
-        file = add(file, "token_embd.weight", &[self.width, vocabulary]);
-        for layer in 0..self.layers {
-            for (part, dims) in [
-                ("attn_norm", vec![self.width]),
-                ("attn_q", vec![self.width, self.width]),
-                ("attn_k", vec![self.width, kv]),
-                ("attn_v", vec![self.width, kv]),
-                ("attn_output", vec![self.width, self.width]),
-                ("ffn_norm", vec![self.width]),
-                ("ffn_gate", vec![self.width, self.feed_forward]),
-                ("ffn_up", vec![self.width, self.feed_forward]),
-                ("ffn_down", vec![self.feed_forward, self.width]),
-            ] {
-                file = add(file, &format!("blk.{layer}.{part}.weight"), &dims);
-            }
-        }
-        file = add(file, "output_norm.weight", &[self.width]);
-        add(file, "output.weight", &[self.width, vocabulary])
-    }
-}
-
-/// GPT-2's printable stand-in for a byte.
-fn byte_token(byte: u8) -> char {
-    let printable = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
-    if printable(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|&b| !printable(b)).count() as u32;
-    char::from_u32(256 + before).unwrap_or('?')
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    /// From -1 to 1.
-    fn unit(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }

@@ -1,0 +1,85 @@
+//! The models whose numbers are compared with llama.cpp's.
+
+use super::{ModelSpec, Scaling, Vocabulary};
+use crate::gguf::DType;
+
+/// A model and what it is called, for example `gemma2.Q8_0`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    pub name: String,
+    pub spec: ModelSpec,
+}
+
+/// Every architecture as F16 and in two quantizations, every variant of one once, and Llama in every data type.
+pub fn models() -> Vec<Named> {
+    const SOME: [DType; 3] = [DType::F16, DType::Q8_0, DType::Q4_K];
+    const ALL: [DType; 11] = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::Q8_0,
+        DType::Q4_0,
+        DType::Q4_1,
+        DType::Q5_0,
+        DType::Q5_1,
+        DType::Q4_K,
+        DType::Q5_K,
+        DType::Q6_K,
+    ];
+    let bases: [(&str, &[DType]); 7] = [
+        ("llama", &ALL),
+        ("qwen2", &SOME),
+        ("qwen3", &SOME),
+        ("gemma2", &SOME),
+        ("gemma3", &SOME),
+        ("phi3", &SOME),
+        ("bert", &SOME[..2]),
+    ];
+    let of = |architecture: &str| ModelSpec::of(architecture).unwrap_or_default();
+    let architectures = bases.into_iter().flat_map(|(architecture, dtypes)| {
+        dtypes.iter().map(move |&dtype| (architecture, ModelSpec { dtype, ..of(architecture) }))
+    });
+    let llama = ModelSpec { dtype: DType::F16, ..of("llama") };
+    let linear = Scaling { kind: "linear", factor: 4.0, original_context: 128 };
+    let yarn = Scaling { kind: "yarn", factor: 4.0, original_context: 32 };
+    let variants = [
+        ("llama-linear", ModelSpec { scaling: Some(linear), seed: 7, ..llama }),
+        ("llama-llama3", ModelSpec { rope_factors: true, rope_base: 5e5, tied: true, seed: 8, ..llama }),
+        ("qwen2-yarn", ModelSpec { scaling: Some(yarn), dtype: DType::F16, seed: 9, ..of("qwen2") }),
+        ("llama-spm", ModelSpec { vocabulary: Vocabulary::SentencePiece, seed: 10, ..llama }),
+    ];
+    architectures.chain(variants).map(|(name, spec)| Named { name: format!("{name}.{}", spec.dtype), spec }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format;
+    use crate::gguf::Header;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_model_is_sound_and_of_every_architecture_and_data_type_that_is_served() {
+        let models = models();
+        let mut architectures = HashSet::new();
+        let mut dtypes = HashSet::new();
+        for model in &models {
+            let header =
+                Header::from_bytes(&model.spec.file().bytes()).unwrap_or_else(|e| panic!("{}: {e}", model.name));
+            format::check(&header).unwrap_or_else(|e| panic!("{}: {e}", model.name));
+            assert_eq!(header.summary().architecture, model.spec.architecture);
+            architectures.insert(model.spec.architecture);
+            dtypes.extend(header.tensors().iter().map(|t| t.dtype));
+        }
+        let names: HashSet<&str> = models.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names.len(), models.len());
+        for known in format::ARCHITECTURES.iter().chain(format::ENCODERS) {
+            assert!(architectures.contains(known), "no model of {known}");
+        }
+        for dtype in
+            [DType::F32, DType::BF16, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q5_K, DType::Q6_K]
+        {
+            assert!(dtypes.contains(&dtype), "no tensor of {dtype}");
+        }
+    }
+}
