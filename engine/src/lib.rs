@@ -1,6 +1,7 @@
 //! A model's forward pass: one narrow trait over slots of key-value cache, with a real and a fake implementation.
 
 pub mod candle;
+pub mod encoder;
 mod error;
 pub mod fake;
 pub mod source;

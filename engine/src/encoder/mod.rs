@@ -1,0 +1,128 @@
+//! Encoders: models that read a whole text at once and give a hidden state for every token, for embeddings.
+
+mod bert;
+mod linear;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use crate::source::Source;
+use crate::{Chunk, Engine, EngineError, Kind, LoadError, Output, Pooling};
+use bert::Bert;
+use candle_core::Device;
+use rayon::ThreadPool;
+
+/// Architectures, as in `general.architecture`.
+pub const ARCHITECTURES: &[&str] = &["bert"];
+
+/// How an encoder is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Sequences of one step.
+    pub slots: usize,
+    /// Most tokens of a sequence; the model's own limit holds too.
+    pub context_length: usize,
+    pub threads: usize,
+    pub device: Device,
+}
+
+/// A BERT as an [`Engine`]. Sequences are computed one after the other, so none depends on another; nothing is kept of them.
+pub struct Encoder {
+    bert: Bert,
+    slots: usize,
+    context_length: usize,
+    pooling: Pooling,
+    pool: ThreadPool,
+}
+
+impl Encoder {
+    /// Builds the model of a source.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a setting or a tensor is missing, impossible or unknown.
+    pub fn load(mut source: Source, options: &Options) -> Result<Self, LoadError> {
+        if !ARCHITECTURES.contains(&source.architecture()) {
+            let (found, supported) = (source.architecture().to_owned(), ARCHITECTURES.join(", "));
+            return Err(LoadError::Architecture { found, supported });
+        }
+        let pooling = pooling(&source)?;
+        let bert = Bert::load(&mut source, &options.device)?;
+        source.finish()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
+        let pool = pool.map_err(|e| LoadError::Threads(std::io::Error::other(e)))?;
+        let context_length = options.context_length.min(bert.context_length());
+        Ok(Self { bert, slots: options.slots, context_length, pooling, pool })
+    }
+
+    fn check(&self, chunk: &Chunk<'_>) -> Result<(), EngineError> {
+        let (slot, wanted) = (chunk.slot, chunk.tokens.len());
+        if chunk.position != 0 {
+            return Err(EngineError::Position { slot, held: 0, position: chunk.position });
+        }
+        if wanted > self.context_length {
+            return Err(EngineError::ContextFull { slot, wanted, context_length: self.context_length });
+        }
+        if let Some(&token) = chunk.tokens.iter().find(|&&t| t as usize >= self.bert.vocab_size()) {
+            return Err(EngineError::Token(token));
+        }
+        match chunk.output {
+            Output::Hidden if wanted > 0 => Ok(()),
+            Output::Hidden => Err(EngineError::Compute("a sequence without tokens has no hidden states".into())),
+            Output::None | Output::Logits => {
+                Err(EngineError::Compute("an encoder gives hidden states of whole sequences only".into()))
+            }
+        }
+    }
+}
+
+/// What GGUF's `pooling_type` says; the mean where it is silent.
+fn pooling(source: &Source) -> Result<Pooling, LoadError> {
+    const NAME: &str = "pooling_type";
+    match source.settings().number(NAME)? {
+        None | Some(0 | 1) => Ok(Pooling::Mean),
+        Some(2) => Ok(Pooling::Cls),
+        Some(3) => Ok(Pooling::Last),
+        Some(found) => Err(source.settings().refuse(NAME, found, "supported: 1 (mean), 2 (cls), 3 (last)")),
+    }
+}
+
+impl Engine for Encoder {
+    fn kind(&self) -> Kind {
+        Kind::Encoder
+    }
+
+    fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.bert.vocab_size()
+    }
+
+    fn embedding_length(&self) -> usize {
+        self.bert.embedding_length()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.bert.bytes()
+    }
+
+    fn step(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>, EngineError> {
+        chunks.iter().try_for_each(|chunk| self.check(chunk))?;
+        let Self { bert, pool, .. } = self;
+        pool.install(|| chunks.iter().map(|chunk| bert.forward(chunk.tokens)).collect::<candle_core::Result<_>>())
+            .map_err(|e| EngineError::Compute(e.to_string()))
+    }
+
+    fn truncate(&mut self, _slot: usize, _length: usize) {}
+
+    fn copy(&mut self, _from: usize, _to: usize, _length: usize) {}
+}
