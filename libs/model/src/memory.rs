@@ -2,38 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::format;
 use crate::gguf::Summary;
 
 const MB: u64 = 1_000_000;
-/// What the process takes without a model: code, runtime, tokenizer, buffers.
-const BASE_BYTES: u64 = 64 * MB;
-
-/// How keys and values of the KV cache are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KvDType {
-    F32,
-    F16,
-}
-
-impl KvDType {
-    /// Bytes of one element.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
-}
+/// What the process takes without a model: code, runtime, threads, buffers of connections.
+const BASE_BYTES: u64 = 48 * MB;
+/// What one token of the vocabulary takes: its text, its place in the tables of the tokenizer, its node where answers follow a grammar.
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 400;
+/// Tokens of one step of the engine.
+const STEP_TOKENS: u64 = 512;
+/// A key or a value of the cache: f16.
+const KV_ELEMENT_BYTES: u64 = 2;
+/// Hidden states, scores and logits: f32.
+const ACTIVATION_BYTES: u64 = 4;
 
 /// What a worker is estimated to take, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Estimate {
-    /// Weights as the engine holds them: as stored, with the token embedding as F32.
+    /// The tensors as they are stored: pages of the mapped file, of which there is no second copy.
     pub weights: u64,
-    /// Keys and values of all slots at their full context.
+    /// Keys and values of all slots at their full context, as f16. Layers with a sliding window count like the others.
     pub kv: u64,
-    /// The process itself, activations and logits.
+    /// The process itself, its tokenizer, the activations of a step and logits.
     pub overhead: u64,
     /// The sum, but never less than 1.2 times the file.
     pub total: u64,
@@ -43,22 +35,43 @@ pub struct Estimate {
 pub const DEFAULT_CONTEXT_LENGTH: u64 = 8192;
 
 /// Estimates a worker with `slots` slots of `context_length` tokens each. Saturates instead of overflowing.
-pub fn estimate(model: &Summary, slots: u64, context_length: u64, kv: KvDType) -> Estimate {
-    let product = |factors: &[u64]| factors.iter().fold(1u64, |a, &b| a.saturating_mul(b));
+pub fn estimate(model: &Summary, slots: u64, context_length: u64) -> Estimate {
     let slots = slots.max(1);
-    let embedding = product(&[model.vocab_size, model.embedding_length, 4]);
-    let weights = model.tensor_bytes.saturating_add(embedding);
-    let head = model.key_length.saturating_add(model.value_length);
-    let kv_bytes = product(&[slots, context_length, model.layer_count, model.head_count_kv, head, kv.bytes()]);
-    // Prompts go through in pieces of at most 512 tokens; logits are one row per slot.
-    let piece = context_length.min(512);
-    let attention = product(&[piece, model.head_count, context_length, 4]);
-    let activations = product(&[piece, model.feed_forward_length.max(model.embedding_length), 4 * 4]);
-    let logits = product(&[slots, model.vocab_size, 4 * 4]);
-    let overhead = [attention, activations, logits].into_iter().fold(BASE_BYTES, u64::saturating_add);
-    let sum = weights.saturating_add(kv_bytes).saturating_add(overhead);
+    let kv = if format::is_encoder(&model.architecture) { 0 } else { kv(model, slots, context_length) };
+    let tokenizer = product(&[model.vocab_size, TOKENIZER_BYTES_PER_TOKEN]);
+    // One row per slot, and a copy that the sampler changes.
+    let logits = product(&[slots, model.vocab_size, ACTIVATION_BYTES, 2]);
+    let overhead = sum(&[BASE_BYTES, tokenizer, activations(model, slots, context_length), logits]);
     let floor = model.file_bytes.saturating_add(model.file_bytes.div_ceil(5));
-    Estimate { weights, kv: kv_bytes, overhead, total: sum.max(floor) }
+    Estimate { weights: model.tensor_bytes, kv, overhead, total: sum(&[model.tensor_bytes, kv, overhead]).max(floor) }
+}
+
+fn kv(model: &Summary, slots: u64, context_length: u64) -> u64 {
+    let head = model.key_length.saturating_add(model.value_length);
+    product(&[slots, context_length, model.layer_count, model.head_count_kv, head, KV_ELEMENT_BYTES])
+}
+
+/// The largest step's rows: hidden state, its norm and the attention's output; queries, keys and values; gate, up and their product.
+fn activations(model: &Summary, slots: u64, context_length: u64) -> u64 {
+    let heads = model.head_count.saturating_add(product(&[2, model.head_count_kv]));
+    let row = sum(&[
+        product(&[3, model.embedding_length]),
+        product(&[heads, model.key_length.max(model.value_length)]),
+        product(&[3, model.feed_forward_length]),
+    ]);
+    let rows = STEP_TOKENS.min(slots.saturating_mul(context_length));
+    let states = product(&[rows, row, ACTIVATION_BYTES]);
+    // An encoder holds the scores of all pairs of a sequence's tokens, before and after the softmax.
+    let pairs = if format::is_encoder(&model.architecture) { product(&[context_length, context_length]) } else { 0 };
+    states.saturating_add(product(&[2, model.head_count, pairs, ACTIVATION_BYTES]))
+}
+
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |a, &b| a.saturating_mul(b))
+}
+
+fn sum(parts: &[u64]) -> u64 {
+    parts.iter().fold(0, |a, &b| a.saturating_add(b))
 }
 
 /// A device that has too little memory. MB are millions of bytes: what is needed rounded up, what is there rounded down.
@@ -99,11 +112,32 @@ mod tests {
             tensor_bytes: 667_078_656,
             ..Summary::default()
         };
-        let e = estimate(&tinyllama, 4, 2048, KvDType::F16);
-        assert_eq!(e.weights, 667_078_656 + 32_000 * 2048 * 4);
+        let e = estimate(&tinyllama, 4, 2048);
+        assert_eq!(e.weights, 667_078_656);
         assert_eq!(e.kv, 4 * 2048 * 22 * 4 * 128 * 2);
         assert_eq!(e.total, e.weights + e.kv + e.overhead);
-        assert!(e.total < 1_600 * MB, "{e:?}");
+        assert!(e.total < 1_000 * MB && e.overhead < 130 * MB, "{e:?}");
+        let one = estimate(&tinyllama, 1, 256);
+        assert_eq!(one.total, (668_788_096 * 6u64).div_ceil(5), "at least 1.2 times the file: {one:?}");
+    }
+
+    #[test]
+    fn an_encoder_has_no_cache_and_holds_the_scores_of_its_layer() {
+        let bert = Summary {
+            architecture: "bert".into(),
+            layer_count: 12,
+            embedding_length: 768,
+            head_count: 12,
+            head_count_kv: 12,
+            key_length: 64,
+            value_length: 64,
+            feed_forward_length: 3072,
+            vocab_size: 30_522,
+            ..Summary::default()
+        };
+        let (short, long) = (estimate(&bert, 4, 256), estimate(&bert, 4, 512));
+        assert_eq!((short.kv, long.kv), (0, 0));
+        assert_eq!(long.overhead - short.overhead, 2 * 12 * (512 * 512 - 256 * 256) * 4);
     }
 
     #[test]
@@ -124,7 +158,7 @@ mod tests {
             let [layer_count, embedding_length, head_count, head_count_kv, key_length, feed_forward_length, vocab_size, file_bytes, tensor_bytes] = numbers;
             let model = Summary { layer_count, embedding_length, head_count, head_count_kv, key_length, value_length: key_length,
                 feed_forward_length, vocab_size, file_bytes, tensor_bytes, ..Summary::default() };
-            let e = estimate(&model, slots, context, KvDType::F32);
+            let e = estimate(&model, slots, context);
             prop_assert!(u128::from(e.total) >= (u128::from(file_bytes) * 12 / 10).min(u128::from(u64::MAX)));
             prop_assert!(e.total >= e.kv && e.total >= e.weights);
         }

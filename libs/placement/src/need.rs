@@ -3,7 +3,7 @@
 use rbee_crds::WorkerSpec;
 use rbee_crds::model::Gguf;
 use rbee_model::gguf::Summary;
-use rbee_model::memory::{DEFAULT_CONTEXT_LENGTH, KvDType, estimate};
+use rbee_model::memory::{DEFAULT_CONTEXT_LENGTH, estimate};
 
 /// A memory quantity that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn memory_need(spec: &WorkerSpec, model: &Gguf) -> Result<u64, QuantityError
     if summary.file_bytes == 0 {
         return Ok(0);
     }
-    Ok(estimate(&summary, slots, context, KvDType::F32).total)
+    Ok(estimate(&summary, slots, context).total)
 }
 
 fn summary(model: &Gguf) -> Summary {

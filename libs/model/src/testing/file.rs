@@ -75,6 +75,14 @@ impl GgufFile {
         self
     }
 
+    /// Changes the bytes of a tensor.
+    pub fn edit_tensor(mut self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) -> Self {
+        if let Some(tensor) = self.tensors.iter_mut().find(|t| t.name == name) {
+            edit(&mut tensor.data);
+        }
+        self
+    }
+
     pub fn without_tensor(mut self, name: &str) -> Self {
         self.tensors.retain(|t| t.name != name);
         self

@@ -1,6 +1,7 @@
 //! The models whose numbers are compared with llama.cpp's.
 
 use super::{ModelSpec, Scaling, Vocabulary};
+use crate::format::DTYPES;
 use crate::gguf::DType;
 
 /// A model and what it is called, for example `gemma2.Q8_0`.
@@ -13,21 +14,8 @@ pub struct Named {
 /// Every architecture as F16 and in two quantizations, every variant of one once, and Llama in every data type.
 pub fn models() -> Vec<Named> {
     const SOME: [DType; 3] = [DType::F16, DType::Q8_0, DType::Q4_K];
-    const ALL: [DType; 11] = [
-        DType::F32,
-        DType::F16,
-        DType::BF16,
-        DType::Q8_0,
-        DType::Q4_0,
-        DType::Q4_1,
-        DType::Q5_0,
-        DType::Q5_1,
-        DType::Q4_K,
-        DType::Q5_K,
-        DType::Q6_K,
-    ];
     let bases: [(&str, &[DType]); 7] = [
-        ("llama", &ALL),
+        ("llama", DTYPES),
         ("qwen2", &SOME),
         ("qwen3", &SOME),
         ("gemma2", &SOME),
@@ -76,10 +64,8 @@ mod tests {
         for known in format::ARCHITECTURES.iter().chain(format::ENCODERS) {
             assert!(architectures.contains(known), "no model of {known}");
         }
-        for dtype in
-            [DType::F32, DType::BF16, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q5_K, DType::Q6_K]
-        {
-            assert!(dtypes.contains(&dtype), "no tensor of {dtype}");
+        for dtype in DTYPES {
+            assert!(dtypes.contains(dtype), "no tensor of {dtype}");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::gguf::DType;
 /// Stores values as a data type. The values are whole blocks of it: rows follow each other without a gap.
 ///
 /// # Panics
-/// For a data type without a quantizer here: those are what tests write, F32 to Q6_K without Q2_K and Q3_K.
+/// For a data type that is not served.
 pub fn quantize(dtype: DType, values: &[f32]) -> Vec<u8> {
     match dtype {
         DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -18,6 +18,8 @@ pub fn quantize(dtype: DType, values: &[f32]) -> Vec<u8> {
         DType::Q5_0 => blocks(values, |x| symmetric(x, 5)),
         DType::Q4_1 => blocks(values, |x| with_minimum(x, 4)),
         DType::Q5_1 => blocks(values, |x| with_minimum(x, 5)),
+        DType::Q2_K => blocks(values, q2_k),
+        DType::Q3_K => blocks(values, q3_k),
         DType::Q4_K => blocks(values, |x| super_block(x, 4)),
         DType::Q5_K => blocks(values, |x| super_block(x, 5)),
         DType::Q6_K => blocks(values, q6_k),
@@ -81,30 +83,77 @@ fn range(x: &[f32]) -> (f32, f32) {
     x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), &v| (least.min(v), most.max(v)))
 }
 
+/// Groups with a scale and a minimum each, both multiples of two numbers in half precision.
+struct Grouped {
+    d: [u8; 2],
+    dmin: [u8; 2],
+    /// Per group.
+    scales: Vec<u8>,
+    minimums: Vec<u8>,
+    /// Per value.
+    levels: Vec<u8>,
+}
+
+impl Grouped {
+    /// `largest_scale` is that of scales and minimums as they are stored.
+    fn new<const N: usize>(x: &[f32; 256], bits: u32, largest_scale: f32) -> Self {
+        let top = ((1 << bits) - 1) as f32;
+        // Each group's step, and how far below 0 it begins.
+        let wanted: Vec<(f32, f32)> = x
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .map(|group| {
+                let (least, most) = range(group);
+                ((most - least.min(0.0)).max(0.0) / top, -least.min(0.0))
+            })
+            .collect();
+        let (d_stored, d) = half(wanted.iter().fold(0.0, |m: f32, w| m.max(w.0)) / largest_scale);
+        let (dmin_stored, dmin) = half(wanted.iter().fold(0.0, |m: f32, w| m.max(w.1)) / largest_scale);
+        let scales: Vec<u8> = wanted.iter().map(|w| level(w.0, d, 0.0, largest_scale) as u8).collect();
+        let minimums: Vec<u8> = wanted.iter().map(|w| level(w.1, dmin, 0.0, largest_scale) as u8).collect();
+        let levels = (0..256)
+            .map(|i| {
+                let (step, below) = (d * f32::from(scales[i / N]), dmin * f32::from(minimums[i / N]));
+                level(x[i] + below, step, 0.0, top) as u8
+            })
+            .collect();
+        Self { d: d_stored, dmin: dmin_stored, scales, minimums, levels }
+    }
+}
+
+/// 16 groups of 16 with scales and minimums of 4 bits; levels of 2 bits.
+fn q2_k(x: &[f32; 256]) -> Vec<u8> {
+    let Grouped { d, dmin, scales, minimums, levels } = Grouped::new::<16>(x, 2, 15.0);
+    let scales = scales.iter().zip(&minimums).map(|(scale, minimum)| scale | minimum << 4);
+    scales.chain(crumbs(&levels)).chain(d).chain(dmin).collect()
+}
+
+/// Two bits of each level: four values that are 32 apart share a byte.
+fn crumbs(levels: &[u8]) -> Vec<u8> {
+    let halves = levels.chunks(128);
+    halves
+        .flat_map(|half| (0..32).map(|l| (0..4).fold(0, |byte, part| byte | (half[l + 32 * part] & 3) << (2 * part))))
+        .collect()
+}
+
+/// 16 groups of 16 with scales of 6 bits; levels of 3 bits around 4, whose upper bits stand apart.
+fn q3_k(x: &[f32; 256]) -> Vec<u8> {
+    let steps: Vec<f32> = x.as_chunks::<16>().0.iter().map(|group| largest(group) / -4.0).collect();
+    let (stored, d) = half(largest(&steps).abs() / 31.0);
+    let scales: Vec<i32> = steps.iter().map(|&s| level(s, d, -31.0, 31.0)).collect();
+    let levels: Vec<u8> = (0..256).map(|i| (level(x[i], d * scales[i / 16] as f32, -4.0, 3.0) + 4) as u8).collect();
+    let upper = (0..32).map(|at| (0..8).fold(0, |byte, row| byte | (levels[32 * row + at] >> 2 & 1) << row));
+    let scales: Vec<u8> = scales.iter().map(|s| (s + 32) as u8).collect();
+    let low = (0..8).map(|j| scales[j] & 15 | (scales[j + 8] & 15) << 4);
+    let high = (0..4).map(|j| (0..4).fold(0, |byte, row| byte | (scales[4 * row + j] >> 4) << (2 * row)));
+    upper.chain(crumbs(&levels)).chain(low).chain(high).chain(stored).collect()
+}
+
 /// Q4_K and Q5_K: 8 groups of 32 with scales and minimums of 6 bits.
 fn super_block(x: &[f32; 256], bits: u32) -> Vec<u8> {
-    let top = ((1 << bits) - 1) as f32;
-    let groups = x.as_chunks::<32>().0;
-    // Each group's step, and how far below 0 it begins.
-    let wanted: Vec<(f32, f32)> = groups
-        .iter()
-        .map(|group| {
-            let (least, most) = range(group);
-            ((most - least.min(0.0)).max(0.0) / top, -least.min(0.0))
-        })
-        .collect();
-    let (d_stored, d) = half(wanted.iter().fold(0.0, |m: f32, w| m.max(w.0)) / 63.0);
-    let (dmin_stored, dmin) = half(wanted.iter().fold(0.0, |m: f32, w| m.max(w.1)) / 63.0);
-    let scales: Vec<u8> = wanted.iter().map(|w| level(w.0, d, 0.0, 63.0) as u8).collect();
-    let minimums: Vec<u8> = wanted.iter().map(|w| level(w.1, dmin, 0.0, 63.0) as u8).collect();
-    let levels: Vec<u8> = (0..256)
-        .map(|i| {
-            let group = i / 32;
-            let (step, below) = (d * f32::from(scales[group]), dmin * f32::from(minimums[group]));
-            level(x[i] + below, step, 0.0, top) as u8
-        })
-        .collect();
-    let mut out: Vec<u8> = d_stored.into_iter().chain(dmin_stored).chain(six_bits(&scales, &minimums)).collect();
+    let Grouped { d, dmin, scales, minimums, levels } = Grouped::new::<32>(x, bits, 63.0);
+    let mut out: Vec<u8> = d.into_iter().chain(dmin).chain(six_bits(&scales, &minimums)).collect();
     if bits == 5 {
         out.extend((0..32).map(|at| (0..8).fold(0, |byte, group| byte | (levels[32 * group + at] >> 4 & 1) << group)));
     }
@@ -146,8 +195,7 @@ mod tests {
     fn every_block_has_the_length_of_its_data_type() {
         let mut random = Random::new(3, "blocks");
         let values: Vec<f32> = (0..512).map(|_| random.normal()).collect();
-        use DType::*;
-        for dtype in [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K] {
+        for &dtype in crate::format::DTYPES {
             let bytes = 512 / dtype.block_elements() * dtype.block_bytes();
             assert_eq!(quantize(dtype, &values).len() as u64, bytes, "{dtype}");
             assert_eq!(quantize(dtype, &[0.0; 256]), quantize(dtype, &[-0.0; 256].map(f32::abs)), "{dtype}");
