@@ -5,6 +5,7 @@
 
 mod gguf;
 mod map;
+pub mod safetensors;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -140,6 +141,34 @@ impl Source {
             Some(name) => Err(LoadError::UnknownTensor(name)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+impl Source {
+    /// Adds or replaces a tensor.
+    pub(crate) fn insert(&mut self, name: &str, stored: Stored) {
+        self.bytes_total += stored.bytes.len() as u64;
+        self.tensors.insert(name.to_owned(), stored);
+    }
+
+    /// Every tensor as F32: exact arithmetic, to compare with.
+    pub(crate) fn widened(mut self) -> Self {
+        for stored in self.tensors.values_mut() {
+            let (rows, columns) = match *stored.shape.as_slice() {
+                [rows, columns] => (rows, columns),
+                _ => (1, stored.shape.iter().product()),
+            };
+            let matrix = rbee_kernels::Matrix::new(stored.dtype, rows, columns, stored.bytes.clone()).expect("a matrix");
+            let mut row = vec![0.0; columns];
+            let mut bytes = Vec::new();
+            for index in 0..rows {
+                matrix.row(index, &mut row);
+                bytes.extend(row.iter().flat_map(|v| v.to_le_bytes()));
+            }
+            (stored.dtype, stored.bytes) = (DType::F32, Bytes::from(bytes));
+        }
+        self
     }
 }
 

@@ -7,6 +7,7 @@
 mod encoder;
 mod keys;
 mod metadata;
+pub mod pooling;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -94,8 +95,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and what it must be.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        let value: serde_json::Value =
-            serde_json::from_slice(text).map_err(|e| ConfigError::Json(e.to_string()))?;
+        let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| ConfigError::Json(e.to_string()))?;
         let serde_json::Value::Object(object) = &value else {
             return Err(ConfigError::Json("it is no object".to_owned()));
         };

@@ -60,7 +60,9 @@ impl Config {
                 map.int("rope.scaling.original_context_length", original_context);
                 // GGUF's multiplies YaRN's own 1 + 0.1 ln(factor); transformers' replaces it.
                 let share = attention_factor.map(|a| a / (1.0 + 0.1 * factor.ln()));
-                for (key, value) in [("attn_factor", share), ("yarn_beta_fast", beta_fast), ("yarn_beta_slow", beta_slow)] {
+                for (key, value) in
+                    [("attn_factor", share), ("yarn_beta_fast", beta_fast), ("yarn_beta_slow", beta_slow)]
+                {
                     value.into_iter().for_each(|value| map.float(&format!("rope.scaling.{key}"), value));
                 }
             }

@@ -18,10 +18,23 @@ pub struct Rope {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
     None,
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3.1's: low frequencies are divided, high ones kept.
-    Llama3 { factor: f64, low_frequency: f64, high_frequency: f64, original_context: u64 },
-    Yarn { factor: f64, original_context: u64, attention_factor: Option<f64>, beta_fast: Option<f64>, beta_slow: Option<f64> },
+    Llama3 {
+        factor: f64,
+        low_frequency: f64,
+        high_frequency: f64,
+        original_context: u64,
+    },
+    Yarn {
+        factor: f64,
+        original_context: u64,
+        attention_factor: Option<f64>,
+        beta_fast: Option<f64>,
+        beta_slow: Option<f64>,
+    },
 }
 
 pub(super) fn read(keys: &Keys<'_>, architecture: &str, head: u64, context: u64) -> Result<Rope, ConfigError> {
@@ -53,7 +66,8 @@ pub(super) fn read(keys: &Keys<'_>, architecture: &str, head: u64, context: u64)
     };
     let dimensions = (head as f64 * share) as u64;
     if share > 1.0 || dimensions == 0 || !dimensions.is_multiple_of(2) {
-        let text = format!("partial_rotary_factor {share} of heads of {head} elements gives {dimensions} turned elements");
+        let text =
+            format!("partial_rotary_factor {share} of heads of {head} elements gives {dimensions} turned elements");
         return Err(ConfigError::Contradiction(format!("{text}; an even number of at least 2 is needed")));
     }
     Ok(Rope { base, base_window, dimensions, scaling })

@@ -53,10 +53,14 @@ fn gemma_3_has_two_bases_a_window_and_a_scale() {
     let map = config.metadata();
     assert_eq!(map["gemma3.rope.freq_base_swa"].as_f64(), Some(10_000.0));
     assert_eq!(map["gemma3.rope.freq_base"].as_f64(), Some(1_000_000.0));
-    let newer = with(gemma.clone(), "rope_parameters", json!({
-        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
-        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-    }));
+    let newer = with(
+        gemma.clone(),
+        "rope_parameters",
+        json!({
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        }),
+    );
     let config = parse(&newer).expect("a sound configuration");
     assert_eq!(config.rope.map(|r| r.scaling), Some(Scaling::Linear { factor: 8.0 }));
     let text = parse(&with(gemma, "sliding_window_pattern", json!(4))).unwrap_err().to_string();
@@ -65,7 +69,8 @@ fn gemma_3_has_two_bases_a_window_and_a_scale() {
 
 #[test]
 fn yarn_s_attention_factor_is_given_as_gguf_counts_it() {
-    let scaling = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "attention_factor": 1.0});
+    let scaling =
+        json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "attention_factor": 1.0});
     let qwen = with(with(llama(), "architectures", json!(["Qwen2ForCausalLM"])), "rope_scaling", scaling);
     let map = parse(&qwen).expect("a sound configuration").metadata();
     assert_eq!(map["qwen2.rope.scaling.type"].as_str(), Some("yarn"));

@@ -33,9 +33,7 @@ impl Index {
         let count = index.files().len();
         match count <= limits::FILES {
             true => Ok(index),
-            false => {
-                Err(SafetensorsError::TooMany { what: "files", count: count as u64, limit: limits::FILES as u64 })
-            }
+            false => Err(SafetensorsError::TooMany { what: "files", count: count as u64, limit: limits::FILES as u64 }),
         }
     }
 

@@ -78,8 +78,11 @@ impl<'de> Deserialize<'de> for Entries {
                         continue;
                     }
                     if name.is_empty() || name.len() > limits::NAME_BYTES {
-                        let problem =
-                            format!("a tensor's name has {} bytes; 1 to {} are possible", name.len(), limits::NAME_BYTES);
+                        let problem = format!(
+                            "a tensor's name has {} bytes; 1 to {} are possible",
+                            name.len(),
+                            limits::NAME_BYTES
+                        );
                         return Err(A::Error::custom(problem));
                     }
                     if entries.len() == limits::TENSORS {
