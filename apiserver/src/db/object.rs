@@ -77,9 +77,11 @@ pub struct Object {
 }
 
 impl Object {
-    /// Sets `metadata.resourceVersion` to `revision`.
+    /// Sets `metadata.resourceVersion` to `revision`, and brings all keys into alphabetical order: patches leave them in any,
+    /// and whoever reads an object reads it as Kubernetes writes it.
     pub(crate) fn at(key: Key, revision: u64, mut value: Value) -> Self {
         set_resource_version(&mut value, revision);
+        value.sort_all_objects();
         Self { key, revision, value, json: OnceLock::new() }
     }
 

@@ -83,7 +83,10 @@ pub fn parse_yaml(body: &[u8]) -> Result<json::Document, String> {
     let text = std::str::from_utf8(body).map_err(|e| format!("yaml: {e}"))?;
     let documents = rbee_yaml::parse_documents_yaml11(text, "body").map_err(|e| format!("yaml: {e}"))?;
     match documents.into_iter().next() {
-        Some(document) => Ok(json::Document { value: document.value, duplicates: Vec::new() }),
+        Some(mut document) => {
+            document.value.sort_all_objects();
+            Ok(json::Document { value: document.value, duplicates: Vec::new() })
+        }
         None => Ok(json::Document::default()),
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A document and the keys that occurred twice in it, as paths.
+/// A document, its keys in alphabetical order, and the keys that occurred twice in it, as paths.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document {
     /// The value; of a key that occurs twice the last one counts.
@@ -19,8 +19,9 @@ pub struct Document {
 pub fn parse(bytes: &[u8]) -> Result<Document, serde_json::Error> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed { path: String::new(), duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    let mut value = Seed { path: String::new(), duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
     deserializer.end()?;
+    value.sort_all_objects();
     duplicates.dedup();
     Ok(Document { value, duplicates })
 }

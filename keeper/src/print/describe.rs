@@ -15,6 +15,8 @@ const ACRONYMS: [&str; 6] = ["API", "GGUF", "PID", "UID", "URI", "URL"];
 /// The description of an object. `events` are core/v1 Events, oldest first.
 pub fn describe(object: &Value, events: &[Value], now: Timestamp) -> String {
     let mut text = String::new();
+    let mut object = object.clone();
+    object.sort_all_objects();
     let metadata = &object["metadata"];
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     text.push_str(&format!("Name:\t{}\n", word(&metadata["name"])));

@@ -124,7 +124,11 @@ fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other => {
+            let mut sorted = other.clone();
+            sorted.sort_all_objects();
+            sorted.to_string()
+        }
     }
 }
 

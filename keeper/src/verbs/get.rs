@@ -300,12 +300,14 @@ pub(crate) fn name_of(session: &Session, object: &Value) -> String {
     format!("{qualified}/{}", text(&object["metadata"]["name"]))
 }
 
-/// An object in one of the forms for programs.
+/// An object in one of the forms for programs, its keys in alphabetical order.
 pub(crate) fn text_of(output: &Output, body: &Value) -> String {
+    let mut body = body.clone();
+    body.sort_all_objects();
     match output {
-        Output::Yaml => rbee_yaml::to_string(body),
-        Output::JsonPath(template) => template.render(body),
-        _ => json_text(body),
+        Output::Yaml => rbee_yaml::to_string(&body),
+        Output::JsonPath(template) => template.render(&body),
+        _ => json_text(&body),
     }
 }
 

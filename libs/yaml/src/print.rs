@@ -1,4 +1,4 @@
-//! YAML as kubectl prints it: block style, keys in the value's order, strings quoted where they would read as something else.
+//! YAML as kubectl prints it: block style, keys in alphabetical order, strings quoted where they would read as something else.
 
 use std::fmt::Write;
 
@@ -23,7 +23,9 @@ pub fn to_string_multiple<'a>(values: impl IntoIterator<Item = &'a Value>) -> St
 }
 
 fn write_map(out: &mut String, map: &serde_json::Map<String, Value>, indent: usize) {
-    for (index, (key, value)) in map.iter().enumerate() {
+    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    for (index, (key, value)) in entries.into_iter().enumerate() {
         // The first key of an item stands behind its dash.
         if index > 0 || !out.ends_with("- ") {
             pad(out, indent);

@@ -201,6 +201,7 @@ spec:
 ";
     assert_eq!(to_string(&value), expected);
     assert_eq!(one(expected).value, value);
+    assert_eq!(to_string(&json!({"b": {"d": 1, "c": 2}, "a": 0})), "a: 0\nb:\n  c: 2\n  d: 1\n");
     assert_eq!(to_string_multiple([&json!({"a": 1}), &json!([1])]), "a: 1\n---\n- 1\n");
 }
 
