@@ -1,16 +1,23 @@
-//! Writes the random models whose numbers are compared with llama.cpp's, and tinybee: `models FOLDER`.
+//! Writes the random models whose numbers are compared with llama.cpp's, and tinybee: `models FOLDER`, or only their headers, as
+//! seeds for a fuzzer: `models FOLDER --headers`.
 
 use std::path::PathBuf;
 
+use rbee_model::gguf::Header;
 use rbee_model::{builtin, testing};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: models FOLDER")?);
+    let mut args = std::env::args_os().skip(1);
+    let folder = PathBuf::from(args.next().ok_or("usage: models FOLDER [--headers]")?);
+    let headers = args.next().is_some_and(|arg| arg == "--headers");
     std::fs::create_dir_all(&folder)?;
-    for model in testing::models() {
-        std::fs::write(folder.join(format!("{}.gguf", model.name)), model.spec.file().bytes())?;
-    }
     let tinybee = builtin::get("tinybee").ok_or("tinybee is built in")?;
-    std::fs::write(folder.join("tinybee.gguf"), tinybee.bytes)?;
+    let random = testing::models().into_iter().map(|model| (model.name, model.spec.file().bytes()));
+    for (name, mut bytes) in random.chain([("tinybee".to_owned(), tinybee.bytes.to_vec())]) {
+        if headers {
+            bytes.truncate(Header::from_bytes(&bytes)?.data_offset() as usize);
+        }
+        std::fs::write(folder.join(format!("{name}.gguf")), bytes)?;
+    }
     Ok(())
 }

@@ -44,7 +44,18 @@ mod tests {
     use super::*;
     use crate::format;
     use crate::gguf::Header;
+    use sha2::{Digest, Sha256};
     use std::collections::HashSet;
+
+    #[test]
+    fn the_models_are_those_whose_numbers_were_recorded() {
+        let text = include_str!("../../../../tests/data/engine.expected.json");
+        let recorded: serde_json::Value = serde_json::from_str(text).expect("the record is JSON");
+        for model in models() {
+            let hash = hex::encode(Sha256::digest(model.spec.file().bytes()));
+            assert_eq!(recorded["models"][&model.name]["sha256"], hash, "{}: record its numbers anew", model.name);
+        }
+    }
 
     #[test]
     fn every_model_is_sound_and_of_every_architecture_and_data_type_that_is_served() {

@@ -1,0 +1,11 @@
+//! Any bytes are a safetensors header or an error.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rbee_model::safetensors::Header;
+
+fuzz_target!(|bytes: &[u8]| {
+    for file_bytes in [bytes.len() as u64, 1 << 40] {
+        let _ = Header::read(bytes, file_bytes);
+    }
+});

@@ -1,0 +1,217 @@
+//! Headers that somebody changed, byte by byte and at random: they are read or refused, without panic and without large allocations.
+//! The programs in `fuzz/` ask the same of a fuzzer.
+
+use std::fmt::Display;
+
+use proptest::prelude::*;
+use rbee_model::gguf::{self, GgufError};
+use rbee_model::safetensors::{self, SafetensorsError};
+use rbee_model::testing::{ModelSpec, Vocabulary};
+use rbee_model::{builtin, format, memory};
+
+/// Numbers that a length may be replaced by.
+const EXTREMES: [u64; 8] = [0, 1, 0x7fff_ffff, 0xffff_ffff, 1 << 40, 1 << 62, 1 << 63, u64::MAX];
+
+/// The bytes of a file up to its data, and the length of the whole file.
+struct Seed {
+    header: Vec<u8>,
+    file_bytes: u64,
+}
+
+/// A header of every architecture and of every vocabulary, and tinybee's.
+fn gguf_seeds() -> Vec<Seed> {
+    let names = format::ARCHITECTURES.iter().chain(format::ENCODERS);
+    let small = names.filter_map(|name| ModelSpec::of(name)).map(|spec| ModelSpec {
+        layers: 2,
+        width: 16,
+        head_length: 4,
+        feed_forward: 32,
+        context: 64,
+        ..spec
+    });
+    let sentence_piece = ModelSpec { vocabulary: Vocabulary::SentencePiece, ..ModelSpec::default() };
+    let files = small.chain([sentence_piece]).map(|spec| spec.file().bytes());
+    let tinybee = builtin::get("tinybee").expect("tinybee is built in").bytes.to_vec();
+    files
+        .chain([tinybee])
+        .map(|mut bytes| {
+            let sound = gguf::Header::from_bytes(&bytes).expect("a sound header");
+            let file_bytes = bytes.len() as u64;
+            bytes.truncate(sound.data_offset() as usize);
+            Seed { header: bytes, file_bytes }
+        })
+        .collect()
+}
+
+fn safetensors_seed() -> Seed {
+    let tensors = (0..20)
+        .map(|i| {
+            format!(
+                r#""model.layers.{i}.w":{{"dtype":"BF16","shape":[4,8],"data_offsets":[{},{}]}}"#,
+                i * 64,
+                i * 64 + 64
+            )
+        })
+        .collect::<Vec<_>>();
+    let json = format!(r#"{{"__metadata__":{{"format":"pt"}},{}}}"#, tensors.join(","));
+    let header = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
+    let file_bytes = header.len() as u64 + 20 * 64;
+    Seed { header, file_bytes }
+}
+
+/// Reads a header; whatever is sound can be summarized, checked and estimated.
+fn read_gguf(header: &[u8], file_bytes: u64) -> Result<(), GgufError> {
+    let header = gguf::Header::read(header, file_bytes)?;
+    let summary = header.summary();
+    let _ = format::check(&header);
+    memory::estimate(&summary, 4, summary.context_length);
+    Ok(())
+}
+
+fn read_safetensors(header: &[u8], file_bytes: u64) -> Result<(), SafetensorsError> {
+    safetensors::Header::read(header, file_bytes).map(|_| ())
+}
+
+/// What went wrong is said in words that name the format.
+fn names_the_format<E: Display>(result: Result<(), E>, format: &str) -> Result<(), String> {
+    match result {
+        Err(error) if !error.to_string().to_lowercase().contains(format) => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// The most memory that this process has had, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
+}
+
+/// Runs something and asserts that it took little memory.
+fn in_little_memory(what: impl FnOnce()) {
+    let before = peak();
+    what();
+    let more = peak() - before;
+    assert!(more < 48 << 20, "{more} bytes more");
+}
+
+#[test]
+fn a_header_that_is_cut_anywhere_is_refused() {
+    in_little_memory(|| {
+        for Seed { header, file_bytes } in gguf_seeds() {
+            assert_eq!(read_gguf(&header, file_bytes), Ok(()));
+            for length in 0..header.len() {
+                // Of the whole file, or with a reader that ends.
+                let error = read_gguf(&header[..length], length as u64).expect_err("it is cut");
+                assert!(error.to_string().contains("GGUF"), "{length}: {error}");
+                // What is missing may be the padding only.
+                let _ = read_gguf(&header[..length], file_bytes);
+            }
+        }
+        let Seed { header, file_bytes } = safetensors_seed();
+        assert_eq!(read_safetensors(&header, file_bytes), Ok(()));
+        for length in 0..header.len() {
+            assert!(read_safetensors(&header[..length], length as u64).is_err(), "{length}");
+            assert!(read_safetensors(&header[..length], file_bytes).is_err(), "{length}");
+        }
+    });
+}
+
+#[test]
+fn every_number_can_be_extreme() {
+    in_little_memory(|| {
+        for Seed { header, file_bytes } in gguf_seeds() {
+            for at in 0..header.len() - 8 {
+                let old: [u8; 8] = header[at..at + 8].try_into().expect("8 bytes");
+                // Counts and lengths are below the length of the file; text is not.
+                if u64::from_le_bytes(old) > file_bytes {
+                    continue;
+                }
+                let mut changed = header.clone();
+                for extreme in EXTREMES {
+                    changed[at..at + 8].copy_from_slice(&extreme.to_le_bytes());
+                    let said = names_the_format(read_gguf(&changed, file_bytes), "gguf");
+                    assert_eq!(said, Ok(()), "{extreme} at {at}");
+                }
+            }
+        }
+        let Seed { mut header, file_bytes } = safetensors_seed();
+        for extreme in EXTREMES {
+            header[..8].copy_from_slice(&extreme.to_le_bytes());
+            assert!(read_safetensors(&header, file_bytes).is_err(), "{extreme}");
+        }
+    });
+}
+
+/// A change that a fuzzer makes.
+#[derive(Debug, Clone)]
+enum Mutation {
+    Byte(usize, u8),
+    Flip(usize, u8),
+    Number(usize, u64),
+    Cut(usize),
+    Remove(usize, usize),
+    Repeat(usize, usize),
+}
+
+impl Mutation {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let length = bytes.len().max(1);
+        if bytes.is_empty() {
+            return;
+        }
+        match *self {
+            Self::Byte(at, value) => bytes[at % length] = value,
+            Self::Flip(at, bit) => bytes[at % length] ^= 1 << (bit % 8),
+            Self::Number(at, value) => {
+                let at = at % length;
+                bytes[at..].iter_mut().zip(value.to_le_bytes()).for_each(|(old, new)| *old = new);
+            }
+            Self::Cut(at) => bytes.truncate(at % length),
+            Self::Remove(at, count) => {
+                let at = at % length;
+                bytes.drain(at..(at + count % 64).min(length));
+            }
+            Self::Repeat(at, count) => {
+                let at = at % length;
+                let piece = bytes[at..(at + count % 64).min(length)].to_vec();
+                bytes.splice(at..at, piece);
+            }
+        }
+    }
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let at = any::<usize>;
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, value)| Mutation::Byte(at, value)),
+        (at(), any::<u8>()).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
+        (at(), prop_oneof![prop::sample::select(EXTREMES.to_vec()), any::<u64>(), 0..1u64 << 20])
+            .prop_map(|(at, value)| Mutation::Number(at, value)),
+        at().prop_map(Mutation::Cut),
+        (at(), at()).prop_map(|(at, count)| Mutation::Remove(at, count)),
+        (at(), at()).prop_map(|(at, count)| Mutation::Repeat(at, count)),
+    ]
+}
+
+#[test]
+fn random_changes_are_read_or_refused() {
+    let (gguf, safetensors) = (gguf_seeds(), safetensors_seed());
+    let count = gguf.len();
+    let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
+    in_little_memory(|| {
+        let changes = prop::collection::vec(mutation(), 1..8);
+        proptest!(config, |(changes in changes, seed in 0..=count, stated in prop::option::of(prop::sample::select(EXTREMES.to_vec())))| {
+            let is_gguf = seed < count;
+            let Seed { header, file_bytes } = if is_gguf { &gguf[seed] } else { &safetensors };
+            let mut header = header.clone();
+            changes.iter().for_each(|change| change.apply(&mut header));
+            let file_bytes = stated.unwrap_or(*file_bytes);
+            let said = match is_gguf {
+                true => names_the_format(read_gguf(&header, file_bytes), "gguf"),
+                false => names_the_format(read_safetensors(&header, file_bytes), "safetensors"),
+            };
+            prop_assert_eq!(said, Ok(()));
+        });
+    });
+}
