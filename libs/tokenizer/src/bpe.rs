@@ -1,121 +1,154 @@
-//! Merging bytes into tokens: the pair with the lowest rank first, in O(n log n) for a piece of n bytes.
+//! Byte-level BPE: the pair with the lowest rank is merged first.
 
-use super::bytes::{byte_to_char, push_token};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use super::bytes::push_token;
+use super::hash::Seed;
+use super::merge::{Merger, NONE};
+use super::split::Splitter;
+use super::vocab::{Index, Vocab};
 
-/// Merges of a vocabulary.
+/// A vocabulary's merges and how text is cut before them.
 pub struct Bpe {
-    byte_ids: [Option<u32>; 256],
-    /// (left, right) to (rank, token of both).
-    merges: HashMap<(u32, u32), (u32, u32)>,
-    /// Bytes of whole tokens; only for vocabularies in which a whole piece goes before the merges.
-    whole: HashMap<Box<[u8]>, u32>,
+    byte_ids: [u32; 256],
+    merges: Merges,
+    /// Tokens by bytes; only for vocabularies in which a whole piece goes before the merges.
+    whole: Option<Index>,
+    splitter: Splitter,
 }
-
-const NONE: u32 = u32::MAX;
 
 impl Bpe {
     /// `merges` are "left right" in order of rank; those whose parts or whole are no tokens are skipped.
-    pub fn new<'a>(tokens: &[&'a str], merges: impl Iterator<Item = &'a str>, whole_first: bool) -> Self {
-        let ids: HashMap<&str, u32> = tokens.iter().enumerate().map(|(id, text)| (*text, id as u32)).collect();
-        let mut byte_ids = [None; 256];
-        for byte in 0..=255u8 {
-            byte_ids[usize::from(byte)] = ids.get(byte_to_char(byte).encode_utf8(&mut [0; 4]) as &str).copied();
+    pub fn new<'a>(
+        vocab: &Vocab,
+        merges: impl ExactSizeIterator<Item = &'a str>,
+        whole_first: bool,
+        splitter: Splitter,
+    ) -> Self {
+        let index = Index::new(vocab);
+        let mut byte_ids = [NONE; 256];
+        for (byte, id) in (0..=255u8).zip(&mut byte_ids) {
+            *id = index.get(vocab, &[byte]).unwrap_or(NONE);
         }
-        let mut map = HashMap::with_capacity(merges.size_hint().0);
-        let mut both = String::new();
+        let mut map = Merges::with_capacity(merges.len());
+        let mut both = Vec::new();
         for (rank, merge) in merges.enumerate() {
-            let Some((left, right)) = merge.split_once(' ') else { continue };
+            // The left part may begin with a blank itself.
+            let Some(gap) = merge.bytes().skip(1).position(|b| b == b' ') else { continue };
             both.clear();
-            both.push_str(left);
-            both.push_str(right);
-            if let (Some(&l), Some(&r), Some(&id)) = (ids.get(left), ids.get(right), ids.get(both.as_str())) {
-                map.entry((l, r)).or_insert((rank as u32, id));
+            push_token(&merge[..=gap], &mut both);
+            let middle = both.len();
+            push_token(&merge[gap + 2..], &mut both);
+            let id = |bytes: &[u8]| index.get(vocab, bytes);
+            if let (Some(left), Some(right), Some(id)) = (id(&both[..middle]), id(&both[middle..]), id(&both)) {
+                map.insert(Merge { left, right, rank: rank as u32, id });
             }
         }
-        let mut whole = HashMap::new();
-        if whole_first {
-            for (id, token) in tokens.iter().enumerate() {
-                let mut bytes = Vec::new();
-                push_token(token, &mut bytes);
-                whole.entry(bytes.into_boxed_slice()).or_insert(id as u32);
-            }
-        }
-        Self { byte_ids, merges: map, whole }
+        Self { byte_ids, merges: map, whole: whole_first.then_some(index), splitter }
     }
 
-    /// Appends the tokens of a piece. Bytes without a token are left out.
-    pub fn encode(&self, piece: &[u8], ids: &mut Vec<u32>) {
-        if let Some(&id) = self.whole.get(piece) {
+    /// Appends the tokens of a text. Bytes without a token are left out.
+    pub fn encode(&self, vocab: &Vocab, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
+        self.splitter.each(text, |piece| self.piece(vocab, piece.as_bytes(), merger, ids));
+    }
+
+    fn piece(&self, vocab: &Vocab, piece: &[u8], merger: &mut Merger, ids: &mut Vec<u32>) {
+        if let Some(id) = self.whole.as_ref().and_then(|whole| whole.get(vocab, piece)) {
             ids.push(id);
             return;
         }
-        let mut tokens: Vec<u32> = piece.iter().filter_map(|&b| self.byte_ids[usize::from(b)]).collect();
-        if tokens.len() > 1 {
-            self.merge(&mut tokens);
-        }
-        ids.extend(tokens.into_iter().filter(|&id| id != NONE));
+        merger.clear();
+        piece.iter().for_each(|&byte| merger.push(1, self.byte_ids[usize::from(byte)]));
+        merger.merge(|left, right| self.merges.get(left.token, right.token));
+        ids.extend(merger.symbols().map(|s| s.token).filter(|&id| id != NONE));
+    }
+}
+
+/// Two tokens that become one.
+#[derive(Clone, Copy)]
+struct Merge {
+    left: u32,
+    right: u32,
+    rank: u32,
+    id: u32,
+}
+
+/// Merges by the tokens that they join.
+struct Merges {
+    slots: Vec<Merge>,
+    seed: Seed,
+}
+
+impl Merges {
+    fn with_capacity(count: usize) -> Self {
+        let empty = Merge { left: NONE, right: NONE, rank: 0, id: NONE };
+        Self { slots: vec![empty; (count * 4 / 3 + 1).next_power_of_two()], seed: Seed::new() }
     }
 
-    /// Merges in place; tokens that went into another become NONE.
-    fn merge(&self, tokens: &mut [u32]) {
-        let last = tokens.len() as u32 - 1;
-        let mut next: Vec<u32> = (1..=last).chain([NONE]).collect();
-        let mut previous: Vec<u32> = [NONE].into_iter().chain(0..last).collect();
-        let pair = |tokens: &[u32], at: u32, right: u32| {
-            let (l, r) = (tokens[at as usize], tokens[right as usize]);
-            self.merges.get(&(l, r)).map(|&(rank, id)| Reverse((rank, at, l, r, id)))
-        };
-        let mut heap: BinaryHeap<_> = (0..last).filter_map(|at| pair(tokens, at, at + 1)).collect();
-        while let Some(Reverse((_, at, left, right, id))) = heap.pop() {
-            let second = next[at as usize];
-            if second == NONE || tokens[at as usize] != left || tokens[second as usize] != right {
-                continue;
-            }
-            tokens[at as usize] = id;
-            tokens[second as usize] = NONE;
-            let after = next[second as usize];
-            next[at as usize] = after;
-            next[second as usize] = NONE;
-            if after != NONE {
-                previous[after as usize] = at;
-                heap.extend(pair(tokens, at, after));
-            }
-            let before = previous[at as usize];
-            if before != NONE {
-                heap.extend(pair(tokens, before, at));
-            }
+    /// Of two merges of the same tokens the first one counts.
+    fn insert(&mut self, merge: Merge) {
+        let at = self.slot(merge.left, merge.right);
+        if self.slots[at].left == NONE {
+            self.slots[at] = merge;
         }
+    }
+
+    /// Rank and token of a merge.
+    fn get(&self, left: u32, right: u32) -> Option<(u32, u32)> {
+        let merge = self.slots[self.slot(left, right)];
+        (merge.left != NONE).then_some((merge.rank, merge.id))
+    }
+
+    /// Where the merge is, or would be. A quarter of the slots is always empty.
+    fn slot(&self, left: u32, right: u32) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = self.seed.number(u64::from(left) << 32 | u64::from(right)) as usize & mask;
+        while self.slots[at].left != NONE && (self.slots[at].left, self.slots[at].right) != (left, right) {
+            at = (at + 1) & mask;
+        }
+        at
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::split;
+    use crate::vocab::Kind;
+
+    fn encode(tokens: &[&str], merges: &[&str], whole_first: bool, text: &str) -> Vec<u32> {
+        let mut vocab = Vocab::with_capacity(tokens.len());
+        for token in tokens {
+            vocab.push(Kind::Normal, |out| push_token(token, out));
+        }
+        let splitter = split::find("gpt-2").unwrap().splitter();
+        let bpe = Bpe::new(&vocab, merges.iter().copied(), whole_first, splitter);
+        let mut ids = Vec::new();
+        bpe.encode(&vocab, text, &mut Merger::default(), &mut ids);
+        ids
+    }
 
     #[test]
     fn the_lowest_rank_goes_first_and_leftmost() {
-        let tokens = ["a", "b", "c", "ab", "bc", "abc", "aa"];
-        let bpe = Bpe::new(&tokens, ["b c", "a b", "a bc", "a a", "x y"].into_iter(), false);
-        let encode = |text: &str| {
-            let mut ids = Vec::new();
-            bpe.encode(text.as_bytes(), &mut ids);
-            ids
-        };
-        assert_eq!(encode("abc"), [5]);
-        assert_eq!(encode("ab"), [3]);
-        assert_eq!(encode("aaa"), [6, 0]);
-        assert_eq!(encode("aaaa"), [6, 6]);
-        assert_eq!(encode("a?b"), [3], "bytes without a token are left out");
-        assert!(encode("").is_empty());
+        let tokens = ["a", "b", "c", "ab", "bc", "abc", "aa", "Ġa", "Ġ"];
+        let merges = ["b c", "a b", "a bc", "a a", "x y", "Ġ a", "a b", "a", " ", "", "a  b"];
+        let ids = |text: &str| encode(&tokens, &merges, false, text);
+        assert_eq!(ids("abc"), [5]);
+        assert_eq!(ids("ab"), [3]);
+        assert_eq!(ids("aaa"), [6, 0]);
+        assert_eq!(ids("a a"), [0, 7]);
+        assert_eq!(ids("aéb"), [0, 1], "bytes without a token are left out, and nothing is merged over them");
+        assert!(ids("").is_empty());
+    }
+
+    #[test]
+    fn a_piece_that_is_a_token_may_go_before_the_merges() {
+        let tokens = ["a", "b", "ab"];
+        assert_eq!(encode(&tokens, &[], false, "ab"), [0, 1]);
+        assert_eq!(encode(&tokens, &[], true, "ab"), [2]);
     }
 
     #[test]
     fn a_piece_of_a_megabyte_is_no_trouble() {
-        let bpe = Bpe::new(&["a", "aa", "aaaa"], ["a a", "aa aa"].into_iter(), false);
-        let mut ids = Vec::new();
-        bpe.encode(&vec![b'a'; 1 << 20], &mut ids);
-        assert_eq!(ids, vec![2; 1 << 18]);
+        let text = "a".repeat(1 << 20);
+        assert_eq!(encode(&["a", "aa", "aaaa"], &["a a", "aa aa"], false, &text), vec![2; 1 << 18]);
     }
 }

@@ -1,156 +1,117 @@
-//! Byte-level BPE built from GGUF metadata alone: text to token ids, token ids to bytes.
+//! Text to token ids and back, from GGUF metadata alone.
 //!
 //! Control tokens (`<|im_end|>` …) come only from templates. In text that a user wrote the same characters stay text.
 
 mod bpe;
 mod bytes;
+mod ends;
+mod gguf;
+mod hash;
+mod merge;
+mod sentence;
 mod special;
 mod split;
 #[cfg(test)]
 mod testing;
 mod text;
+mod vocab;
 
+pub use special::TooManySpecials;
 pub use text::{Piece, TextStream};
 
 use bpe::Bpe;
+use merge::Merger;
 use rbee_model::gguf::Header;
-use special::Specials;
-use split::Splitter;
+use sentence::Sentence;
+use special::{Part, Specials};
+use vocab::{Kind, Vocab};
 
-/// Why no tokenizer could be made from a header.
+/// Why no tokenizer could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    #[error("tokenizer.ggml.model {found:?} is not supported; supported: gpt2 (byte-level BPE)")]
+    #[error("tokenizer.ggml.model {found:?} is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece)")]
     Model { found: String },
-    #[error("tokenizer.ggml.pre {found:?} is not supported; supported: {}", split::NAMES.join(", "))]
+    #[error("tokenizer.ggml.pre {found:?} is not supported; supported: {}", split::known().collect::<Vec<_>>().join(", "))]
     Pre { found: String },
     #[error("{0} is missing or has the wrong type")]
     Missing(&'static str),
-    #[error("token {id} is empty")]
-    EmptyToken { id: usize },
+    #[error(transparent)]
+    Specials(#[from] TooManySpecials),
 }
 
-/// What a token is, after `tokenizer.ggml.token_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Normal,
-    /// Steers the model, has no text of its own.
-    Control,
-    /// Text that is always one token.
-    UserDefined,
+/// How text becomes tokens.
+enum Model {
+    Bpe(Bpe),
+    Sentence(Sentence),
 }
 
-/// A vocabulary with its merges, its special tokens and its rules for BOS and end.
+/// A vocabulary with its model, its special tokens and its rules for BOS and end.
 pub struct Tokenizer {
-    bpe: Bpe,
-    splitter: Splitter,
+    vocab: Vocab,
+    model: Model,
     specials: Specials,
-    /// Bytes of all tokens, one after the other; control tokens have none.
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
-    longest: usize,
     bos: Option<u32>,
     eos: Option<u32>,
-    add_bos: bool,
-    stops: Vec<u32>,
+    /// Tokens that a raw text begins with.
+    before: Vec<u32>,
+    /// Tokens that a raw text ends with.
+    after: Vec<u32>,
+    /// Tokens that end an answer, in order.
+    ends: Vec<u32>,
 }
 
-/// Texts of control tokens that end an answer, whatever the metadata calls them.
-const STOP_TEXTS: &[&str] =
-    &["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>", "</s>"];
-
 impl Tokenizer {
-    /// Builds the tokenizer that a checked header describes.
+    /// The tokenizer that a checked header describes.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] says which key of the metadata is missing or not supported.
     pub fn from_header(header: &Header) -> Result<Self, TokenizerError> {
-        match header.str("tokenizer.ggml.model") {
-            Some("gpt2") => {}
-            Some(found) => return Err(TokenizerError::Model { found: found.to_owned() }),
-            None => return Err(TokenizerError::Missing("tokenizer.ggml.model")),
-        }
-        let tokens = header.strings("tokenizer.ggml.tokens").ok_or(TokenizerError::Missing("tokenizer.ggml.tokens"))?;
-        let merges = header.strings("tokenizer.ggml.merges").ok_or(TokenizerError::Missing("tokenizer.ggml.merges"))?;
-        let tokens: Vec<&str> = tokens.iter().collect();
-        if let Some(id) = tokens.iter().position(|t| t.is_empty()) {
-            return Err(TokenizerError::EmptyToken { id });
-        }
-        let pre = header.str("tokenizer.ggml.pre").unwrap_or("gpt-2");
-        let (splitter, rules) = split::for_pre(pre).ok_or_else(|| TokenizerError::Pre { found: pre.to_owned() })?;
-        let kinds = kinds(header, tokens.len());
-        let (bytes, ends, longest) = token_bytes(&tokens, &kinds);
-        let id =
-            |key: &str| header.u64(key).and_then(|v| u32::try_from(v).ok()).filter(|&v| (v as usize) < tokens.len());
-        let bos = id("tokenizer.ggml.bos_token_id");
-        let eos = id("tokenizer.ggml.eos_token_id");
-        let named = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
-        let mut stops: Vec<u32> = named.iter().filter_map(|key| id(key)).collect();
-        let control = |at: &usize| kinds[*at] == Kind::Control && STOP_TEXTS.contains(&tokens[*at]);
-        stops.extend((0..tokens.len()).filter(control).map(|at| at as u32));
-        stops.sort_unstable();
-        stops.dedup();
-        let specials =
-            Specials::new(tokens.iter().zip(&kinds).enumerate().filter_map(|(at, (text, kind))| match kind {
-                Kind::Normal => None,
-                Kind::Control => Some((*text, at as u32, true)),
-                Kind::UserDefined => Some((*text, at as u32, false)),
-            }));
-        Ok(Self {
-            bpe: Bpe::new(&tokens, merges.iter(), rules.ignore_merges),
-            splitter,
-            specials,
-            bytes,
-            ends,
-            longest,
-            bos,
-            eos,
-            add_bos: header.bool("tokenizer.ggml.add_bos_token").unwrap_or(rules.add_bos),
-            stops,
-        })
+        gguf::tokenizer(header)
     }
 
-    /// Number of tokens.
+    /// Number of tokens; ids are below it.
     pub fn vocab_size(&self) -> usize {
-        self.ends.len()
+        self.vocab.len()
     }
 
     /// Bytes of the longest token: a text of n bytes has at least n / longest tokens.
     pub fn longest_token(&self) -> usize {
-        self.longest
+        self.vocab.longest()
     }
 
     /// Bytes that a token adds to the answer; none for control tokens and unknown ids.
     pub fn bytes(&self, id: u32) -> &[u8] {
-        let at = id as usize;
-        let Some(&end) = self.ends.get(at) else { return &[] };
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.bytes[start as usize..end as usize]
+        self.vocab.bytes(id)
+    }
+
+    /// Whether a token steers the model and is no text; so do ids that do not exist.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.vocab.kind(id) == Kind::Control
+    }
+
+    /// How templates write a special token: a control token, or text that is always one token. None for other tokens.
+    pub fn special_text(&self, id: u32) -> Option<&str> {
+        self.specials.text(id)
     }
 
     /// Whether a token ends the answer.
     pub fn is_end(&self, id: u32) -> bool {
-        self.stops.binary_search(&id).is_ok()
+        self.ends.binary_search(&id).is_ok()
     }
 
-    /// Tokens of a raw text, with BOS in front where the model wants it.
-    pub fn encode(&self, text: &str) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.bos.filter(|_| self.add_bos).into_iter().collect();
-        self.encode_into(text, false, &mut ids);
-        ids
+    /// All tokens that end an answer, in order.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.ends
     }
 
-    /// Tokens of a rendered template, in which control tokens are read. What [`Tokenizer::shield`] protected is text.
-    pub fn encode_rendered(&self, text: &str) -> Vec<u32> {
-        let mut ids = Vec::new();
-        self.encode_into(text, true, &mut ids);
-        match self.bos.filter(|_| self.add_bos) {
-            Some(bos) if ids.first() != Some(&bos) => ids.insert(0, bos),
-            _ => {}
-        }
-        ids
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
     }
 
-    /// Protects a user's text before it goes into a template, so that control tokens in it stay text.
-    pub fn shield(&self, text: &str) -> String {
-        self.specials.shield(text)
+    /// The token that ends a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
     }
 
     /// Text of the BOS token, for templates.
@@ -163,43 +124,47 @@ impl Tokenizer {
         self.eos.and_then(|id| self.specials.text(id)).unwrap_or_default()
     }
 
+    /// Tokens of a raw text, with what the model wants in front and at the end. Control tokens in it stay text.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = self.before.clone();
+        self.encode_into(text, false, &mut ids);
+        ids.extend(&self.after);
+        ids
+    }
+
+    /// Tokens of a text in the middle of others: nothing is added, and control tokens in it stay text.
+    pub fn encode_part(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.encode_into(text, false, &mut ids);
+        ids
+    }
+
+    /// Tokens of a rendered template, in which control tokens are read. What [`Tokenizer::shield`] protected is text. BOS goes
+    /// in front if the model wants it and the template did not write it.
+    pub fn encode_rendered(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.encode_into(text, true, &mut ids);
+        if !ids.starts_with(&self.before) {
+            ids.splice(0..0, self.before.iter().copied());
+        }
+        ids
+    }
+
+    /// Protects a user's text before it goes into a template, so that control tokens in it stay text.
+    pub fn shield(&self, text: &str) -> String {
+        self.specials.shield(text)
+    }
+
     fn encode_into(&self, text: &str, control: bool, ids: &mut Vec<u32>) {
+        let mut merger = Merger::default();
         for part in self.specials.split(text, control) {
-            match part {
-                special::Part::Token(id) => ids.push(id),
-                special::Part::Text(text) => self.splitter.each(&text, |piece| self.bpe.encode(piece.as_bytes(), ids)),
+            match (part, &self.model) {
+                (Part::Token(id), _) => ids.push(id),
+                (Part::Text(text), Model::Bpe(bpe)) => bpe.encode(&self.vocab, &text, &mut merger, ids),
+                (Part::Text(text), Model::Sentence(model)) => model.encode(&self.vocab, &text, &mut merger, ids),
             }
         }
     }
-}
-
-fn kinds(header: &Header, count: usize) -> Vec<Kind> {
-    let types = header.get("tokenizer.ggml.token_type").and_then(|v| v.as_array()).and_then(|a| a.to_i64s());
-    let kind = |code: i64| match code {
-        2 | 3 => Kind::Control,
-        4 => Kind::UserDefined,
-        _ => Kind::Normal,
-    };
-    let mut kinds: Vec<Kind> = types.unwrap_or_default().into_iter().map(kind).collect();
-    kinds.resize(count, Kind::Normal);
-    kinds
-}
-
-fn token_bytes(tokens: &[&str], kinds: &[Kind]) -> (Vec<u8>, Vec<u32>, usize) {
-    let mut all = Vec::new();
-    let mut ends = Vec::with_capacity(tokens.len());
-    let mut longest = 1;
-    for (token, kind) in tokens.iter().zip(kinds) {
-        let start = all.len();
-        match kind {
-            Kind::Normal => bytes::push_token(token, &mut all),
-            Kind::UserDefined => all.extend_from_slice(token.as_bytes()),
-            Kind::Control => {}
-        }
-        longest = longest.max(all.len() - start);
-        ends.push(all.len() as u32);
-    }
-    (all, ends, longest)
 }
 
 #[cfg(test)]
