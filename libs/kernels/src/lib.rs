@@ -4,13 +4,28 @@
 //! of floating-point operations of one row of output depends neither on how many rows a call has, nor on the number of
 //! threads: the same row gives the same bits in any batch. Different instruction sets may differ in the last bits.
 
+mod activation;
+mod attention;
+mod elementwise;
 mod isa;
+mod kv_cache;
 mod matmul;
+mod norm;
 mod pool;
+mod rope;
+#[cfg(test)]
+mod testing;
+mod vector;
 
+pub use activation::{Activation, activate, gated};
+pub use attention::{Attention, Row, Strided, attention};
+pub use elementwise::{HeadSpan, add, add_bias, log_sum_exp, scale, softcap};
 pub use isa::Isa;
+pub use kv_cache::{KvCache, KvShape};
 pub use matmul::{Matrix, MatrixError, matmul};
+pub use norm::{layer_norm, rms_norm, rms_norm_heads};
 pub use pool::Pool;
+pub use rope::{Angles, RopeStyle, RopeTable, rope};
 
 use std::io;
 
