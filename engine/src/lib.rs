@@ -1,14 +1,23 @@
 //! A model's forward pass: one narrow trait over slots of key-value cache, with a real and a fake implementation.
 
-pub mod candle;
+mod arch;
+mod backend;
+mod causal;
+mod decoder;
 pub mod encoder;
 mod error;
 pub mod fake;
+pub mod fallback;
+mod layers;
+mod load;
 pub mod source;
+mod spec;
 #[cfg(test)]
 mod testing;
 
+pub use backend::Device;
 pub use error::LoadError;
+pub use load::{Options, Progress, load};
 
 /// Tokens for the end of one slot's sequence: a piece of a prompt, or the token that was chosen last.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,6 @@
 //! The worker's command line: what was typed, and how it becomes a [`Config`].
 
 use crate::config::{Config, HiveLink, Secret};
-use rbee_engine::candle::WeightMode;
 use rbee_wire::ErrorCode;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -17,8 +16,8 @@ pub struct Args {
     #[arg(long, alias = "addr", value_name = "PORT", default_value = "8001", value_parser = parse_listen)]
     pub port: SocketAddr,
 
-    /// Requests computed at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Requests computed at the same time; memory is taken for those that are used
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: u16,
 
     /// Tokens of one sequence [default: the model's own, at most 8192]
@@ -129,7 +128,6 @@ impl Args {
             listen: self.port,
             slots: usize::from(self.slots),
             context_length: self.context_length,
-            weights: WeightMode::AsStored,
             threads: self.threads.map_or(cores, usize::from).max(1),
             device: self.device,
             api_key: secrets.api_key,
@@ -169,7 +167,7 @@ mod tests {
     fn what_was_left_open_is_chosen() {
         let config = parse(&[]).unwrap().resolve(Secrets::default(), 4).unwrap();
         assert_eq!((config.model_ref.as_str(), config.worker_id.as_str()), ("tiny.Q8_0", "tiny.Q8_0"));
-        assert_eq!((config.listen.to_string().as_str(), config.slots, config.threads), ("127.0.0.1:8001", 1, 4));
+        assert_eq!((config.listen.to_string().as_str(), config.slots, config.threads), ("127.0.0.1:8001", 8, 4));
         let config = parse(&["--addr", "0.0.0.0:9", "--slots", "64", "--threads", "2"]).unwrap();
         let config = config.resolve(key(), 4).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.slots, config.threads), ("0.0.0.0:9", 64, 2));

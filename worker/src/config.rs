@@ -1,6 +1,5 @@
 //! A worker's settings with every choice made.
 
-use rbee_engine::candle::WeightMode;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,7 +50,6 @@ pub struct Config {
     pub slots: usize,
     /// Tokens of one sequence; None takes what the model was trained with, at most 8192.
     pub context_length: Option<u32>,
-    pub weights: WeightMode,
     pub threads: usize,
     pub device: u32,
     /// Without one the worker listens on loopback only.

@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::template::{ChatTemplate, TemplateError};
-use rbee_engine::candle::{self, CandleEngine, Options, Progress};
-use rbee_engine::{Chunk, Engine, Output};
+use rbee_engine::source::{Source, map_file, prefetch};
+use rbee_engine::{Chunk, Device, Engine, LoadError, Options, Output, Progress};
 use rbee_model::format::{self, UnsupportedFormat};
 use rbee_model::gguf::{GgufError, Header};
 use rbee_tokenizer::{Tokenizer, TokenizerError};
@@ -36,7 +36,7 @@ pub enum ModelErrorKind {
     #[error("GGUF tokenizer: {0}")]
     Tokenizer(TokenizerError),
     #[error("{0}")]
-    Engine(candle::LoadError),
+    Engine(LoadError),
     #[error("the GGUF file is damaged: {0}")]
     Damaged(String),
 }
@@ -47,7 +47,7 @@ impl ModelErrorKind {
         match self {
             Self::Open(_) => ErrorCode::ModelNotFound,
             Self::Gguf(_) | Self::Damaged(_) => ErrorCode::InvalidModelFile,
-            Self::Engine(candle::LoadError::NotFinite(_)) => ErrorCode::InvalidModelFile,
+            Self::Engine(error) if error.is_damage() => ErrorCode::InvalidModelFile,
             Self::Unsupported(_) | Self::Tokenizer(_) | Self::Engine(_) => ErrorCode::UnsupportedFormat,
         }
     }
@@ -97,8 +97,8 @@ fn load_file(
     }
     let header = Header::read(&file, metadata.len()).map_err(ModelErrorKind::Gguf)?;
     format::check(&header).map_err(ModelErrorKind::Unsupported)?;
-    // SAFETY: the file is only read. If somebody cuts it while it is mapped the process gets SIGBUS and its hive restarts it.
-    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(ModelErrorKind::Open)?;
+    let bytes = map_file(&file).map_err(ModelErrorKind::Open)?;
+    prefetch(bytes.clone());
     let trained = header.summary().context_length;
     let context_length = match config.context_length {
         Some(wanted) if u64::from(wanted) > trained => {
@@ -108,15 +108,16 @@ fn load_file(
         Some(wanted) => u64::from(wanted),
         None => trained.min(DEFAULT_CONTEXT),
     } as usize;
-    let options = Options { slots: config.slots, context_length, weights: config.weights, threads: config.threads };
+    let source = Source::gguf(&header, &bytes).map_err(ModelErrorKind::Engine)?;
+    let options = Options { slots: config.slots, context_length, threads: config.threads, device: Device::Cpu };
     let (engine, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| Tokenizer::from_header(&header));
-        let engine = CandleEngine::load(&header, &bytes, options, progress).map_err(ModelErrorKind::Engine);
+        let engine = rbee_engine::load(source, options, progress).map_err(ModelErrorKind::Engine);
         let tokenizer = tokenizer.join().unwrap_or(Err(TokenizerError::Missing("tokenizer.ggml.tokens")));
         (engine, tokenizer.map_err(ModelErrorKind::Tokenizer))
     });
     let (mut engine, tokenizer) = (engine?, tokenizer?);
-    warm_up(&mut engine)?;
+    warm_up(engine.as_mut())?;
     let template = header.str("tokenizer.chat_template").map(ChatTemplate::new);
     let model = Model {
         tokenizer: Arc::new(tokenizer),
@@ -125,5 +126,5 @@ fn load_file(
         slots: config.slots,
         memory_bytes: engine.memory_bytes(),
     };
-    Ok((Box::new(engine), model))
+    Ok((engine, model))
 }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::config::Secret;
 use crate::testing::{call, reference, tinybee_bytes};
-use rbee_engine::candle::WeightMode;
 use rbee_wire::ErrorCode;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,6 @@ fn config(model: &Path) -> Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         slots: 2,
         context_length: None,
-        weights: WeightMode::AsStored,
         threads: 1,
         device: 0,
         api_key: Some(Secret::new("k".into())),

@@ -1,0 +1,130 @@
+//! What computes: rbee-kernels on this machine's CPU, or Candle's own operations on any device. Layers ask which and do the same with either.
+
+use crate::LoadError;
+use candle_core::{CpuStorage, CustomOp1, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail};
+use rbee_kernels::Cpu;
+
+/// Where a model is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// This machine's CPU, by rbee-kernels.
+    #[default]
+    Cpu,
+    /// This machine's CPU, by Candle's own operations: slower; what is computed is what GPUs compute.
+    CandleCpu,
+    /// A GPU of NVIDIA, by its number.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+    /// A GPU of Apple, by its number.
+    #[cfg(feature = "metal")]
+    Metal(usize),
+}
+
+/// A device that is ready.
+pub enum Backend {
+    Kernels(Cpu),
+    Candle(candle_core::Device),
+}
+
+impl Backend {
+    /// Makes a device ready; `threads` compute on the CPU.
+    ///
+    /// # Errors
+    /// [`LoadError::Threads`], [`LoadError::Device`].
+    pub fn new(device: Device, threads: usize) -> std::result::Result<Self, LoadError> {
+        Ok(match device {
+            Device::Cpu => Self::Kernels(Cpu::new(threads.max(1)).map_err(LoadError::Threads)?),
+            Device::CandleCpu => Self::Candle(candle_core::Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => Self::Candle(candle_core::Device::new_cuda(number)?),
+            #[cfg(feature = "metal")]
+            Device::Metal(number) => Self::Candle(candle_core::Device::new_metal(number)?),
+        })
+    }
+
+    /// Where tensors lie.
+    pub fn device(&self) -> &candle_core::Device {
+        match self {
+            Self::Kernels(_) => &candle_core::Device::Cpu,
+            Self::Candle(device) => device,
+        }
+    }
+}
+
+/// A Candle operation made of a function from one slice to another, both in row-major order. Borrows what the function borrows.
+pub struct Map<F> {
+    pub name: &'static str,
+    /// Of the result.
+    pub shape: Shape,
+    /// Gets the input and the result, which is all 0.
+    pub run: F,
+}
+
+impl<F: Fn(&[f32], &mut [f32])> CustomOp1 for Map<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = vec![0.0; self.shape.elem_count()];
+        (self.run)(slice(self.name, storage, layout)?, &mut out);
+        Ok((CpuStorage::F32(out), self.shape.clone()))
+    }
+}
+
+/// A Candle operation made of a function that changes a slice in row-major order.
+pub struct Change<F> {
+    pub name: &'static str,
+    pub run: F,
+}
+
+impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        (self.run)(slice_mut(self.name, storage, layout)?);
+        Ok(())
+    }
+}
+
+/// A Candle operation made of a function that changes a slice by another, both in row-major order.
+pub struct ChangeBy<F> {
+    pub name: &'static str,
+    pub run: F,
+}
+
+impl<F: Fn(&mut [f32], &[f32])> InplaceOp2 for ChangeBy<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, to_layout: &Layout, by: &CpuStorage, by_layout: &Layout) -> Result<()> {
+        (self.run)(slice_mut(self.name, to, to_layout)?, slice(self.name, by, by_layout)?);
+        Ok(())
+    }
+}
+
+/// Runs a function on a contiguous f32 tensor's numbers, in row-major order.
+pub fn with_slice<T>(tensor: &Tensor, run: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(storage) => Ok(run(slice("with_slice", storage, layout)?)),
+        _ => bail!("a tensor of another device than the CPU"),
+    }
+}
+
+fn slice<'a>(name: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => bail!("{name} computes on contiguous f32 tensors only"),
+    }
+}
+
+fn slice_mut<'a>(name: &str, storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("{name} computes on contiguous f32 tensors only"),
+    }
+}
