@@ -40,7 +40,7 @@ pub async fn chat(args: &ChatArgs, access: &Access, context: &Context) -> Result
     };
     let mut messages: Vec<ChatMessage> = Vec::new();
     if let Some(text) = &args.system {
-        messages.push(ChatMessage { role: Role::System, content: text.clone(), name: None });
+        messages.push(ChatMessage::new(Role::System, text));
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
@@ -62,7 +62,7 @@ pub async fn chat(args: &ChatArgs, access: &Access, context: &Context) -> Result
         let result = ask(&located, &args.model, access, &request, &mut answer, context).await;
         answer.end_line(context)?;
         match result {
-            Ok(_) => messages.push(ChatMessage { role: Role::Assistant, content: answer.text, name: None }),
+            Ok(_) => messages.push(ChatMessage::new(Role::Assistant, answer.text)),
             Err(StreamError::Interrupted) => return Ok(Exit::Interrupted),
             Err(StreamError::Output(error)) => return Err(error.into()),
             Err(error) => {

@@ -1,13 +1,17 @@
 //! Answers of the three text endpoints: whole as JSON, or as a stream of server-sent events.
 
-use super::generate::{Finish, Next, Running};
+use super::choice::{Choice, WholeChoice};
 use super::refusal::Shape;
+use super::running::{Next, Running};
+use crate::tools::Reader;
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use rbee_wire::openai::{ChatChunk, ChatCompletion, Completion};
+use rbee_wire::openai::{
+    ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, Completion, CompletionChoice, FinishReason, Usage,
+};
 use rbee_wire::worker::{DoneEvent, TokenEvent};
 use rbee_wire::{ApiError, sse};
 use serde::Serialize;
@@ -36,46 +40,83 @@ pub struct Head {
     pub created: i64,
     pub model: String,
     pub include_usage: bool,
+    pub logprobs: bool,
 }
 
-/// Waits for the whole answer.
-pub async fn whole(head: Head, mut running: Running) -> Result<Response, ApiError> {
-    let mut text = String::new();
-    let finish = loop {
-        match running.next().await? {
-            Next::Token(piece) => text += &piece,
-            Next::Finish(finish) => break finish,
-        }
-    };
-    let Head { words, id, created, model, .. } = head;
-    Ok(match words {
-        Words::Chat => Json(ChatCompletion::new(id, created, model, text, finish.reason, finish.usage)).into_response(),
-        Words::Completion | Words::Inference => {
-            let answer = Completion::new(&id, created, &model, text, Some(finish.reason));
-            Json(Completion { usage: Some(finish.usage), ..answer }).into_response()
-        }
-    })
+impl Head {
+    fn chat(&self, choices: Vec<ChatChunkChoice>, usage: Option<Usage>) -> ChatChunk {
+        let object = "chat.completion.chunk".into();
+        ChatChunk { id: self.id.clone(), object, created: self.created, model: self.model.clone(), choices, usage }
+    }
+
+    fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Usage>) -> Completion {
+        let object = "text_completion".into();
+        Completion { id: self.id.clone(), object, created: self.created, model: self.model.clone(), choices, usage }
+    }
 }
 
-/// Sends the answer as it grows. Dropping the body cancels the request.
-pub fn stream(head: Head, running: Running) -> Response {
-    let state = Stream { head, running, index: 0, begun: false, over: false };
-    let parts = futures::stream::unfold(state, |mut state| async move {
-        let part = state.part().await?;
-        Some((Ok::<_, Infallible>(part), state))
-    });
-    let mut response = Body::from_stream(parts).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sse::CONTENT_TYPE));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+/// An answer that has begun.
+pub struct Answer {
+    pub head: Head,
+    pub running: Running,
+    /// Finds calls in the answer's text.
+    pub reader: Option<Reader>,
+}
+
+impl Answer {
+    fn choices(&self) -> impl Iterator<Item = Choice> {
+        (0..self.running.count()).map(|at| Choice::new(at, self.reader.clone(), self.head.logprobs))
+    }
+
+    /// Waits for the whole answer.
+    pub async fn whole(mut self) -> Result<Response, ApiError> {
+        let mut choices: Vec<WholeChoice> = self.choices().map(WholeChoice::new).collect();
+        let usage = loop {
+            match self.running.next().await? {
+                Next::Token { choice, text, logprobs } => choices[choice].push(text, logprobs),
+                Next::End { choice, reason } => choices[choice].finish(reason),
+                Next::Done(usage) => break usage,
+            }
+        };
+        Ok(match self.head.words {
+            Words::Chat => {
+                let choices = choices.into_iter().map(WholeChoice::into_chat).collect();
+                let Head { id, created, model, .. } = self.head;
+                let object = "chat.completion".into();
+                Json(ChatCompletion { id, object, created, model, choices, usage }).into_response()
+            }
+            Words::Completion | Words::Inference => {
+                let choices = choices.into_iter().map(WholeChoice::into_completion).collect();
+                Json(self.head.completion(choices, Some(usage))).into_response()
+            }
+        })
+    }
+
+    /// Sends the answer as it grows. Dropping the body cancels the request.
+    pub fn stream(self) -> Response {
+        let choices = self.choices().collect();
+        let Self { head, running, .. } = self;
+        let state = Stream { head, running, choices, index: 0, end: None, over: false };
+        let parts = futures::stream::unfold(state, |mut state| async move {
+            let part = state.part().await?;
+            Some((Ok::<_, Infallible>(part), state))
+        });
+        let mut response = Body::from_stream(parts).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sse::CONTENT_TYPE));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
 }
 
 struct Stream {
     head: Head,
     running: Running,
+    choices: Vec<Choice>,
+    /// Tokens of `/v1/inference` so far.
     index: u32,
-    begun: bool,
+    /// Why the last choice ended.
+    end: Option<FinishReason>,
     over: bool,
 }
 
@@ -106,63 +147,99 @@ impl Stream {
     }
 
     fn write(&mut self, next: Next, out: &mut String) {
-        let Head { words, id, created, model, .. } = &self.head;
-        if !std::mem::replace(&mut self.begun, true) && *words == Words::Chat {
-            push(out, &ChatChunk::role(id, *created, model));
-        }
-        match next {
-            Next::Token(text) => {
-                match words {
-                    Words::Chat if text.is_empty() => {}
-                    Words::Chat => push(out, &ChatChunk::text(id, *created, model, text)),
-                    Words::Completion if text.is_empty() => {}
-                    Words::Completion => push(out, &Completion::new(id, *created, model, text, None)),
-                    Words::Inference => push(out, &TokenEvent { token: text, index: self.index }),
-                }
+        match (self.head.words, next) {
+            (Words::Inference, Next::Token { text, .. }) => {
+                push(out, &TokenEvent { token: text, index: self.index });
                 self.index += 1;
             }
-            Next::Finish(finish) => {
-                self.end(finish, out);
+            (Words::Inference, Next::End { reason, .. }) => self.end = Some(reason),
+            (Words::Chat, Next::Token { choice, text, logprobs }) => {
+                let choice = &mut self.choices[choice];
+                let parts = choice.push(text, logprobs);
+                write_chat(&self.head, choice, parts, out);
+            }
+            (Words::Chat, Next::End { choice, reason }) => {
+                let choice = &mut self.choices[choice];
+                let parts = choice.finish();
+                write_chat(&self.head, choice, parts, out);
+                end_chat(&self.head, choice, reason, out);
+            }
+            (Words::Completion, Next::Token { choice, text, logprobs }) => {
+                let choice = &mut self.choices[choice];
+                choice.push(String::new(), logprobs);
+                if !text.is_empty() {
+                    write_completion(&self.head, choice, text, None, out);
+                }
+            }
+            (Words::Completion, Next::End { choice, reason }) => {
+                write_completion(&self.head, &mut self.choices[choice], String::new(), Some(reason), out);
+            }
+            (_, Next::Done(usage)) => {
+                self.done(usage, out);
                 *out += &sse::data(sse::DONE);
                 self.over = true;
             }
         }
     }
 
-    fn end(&self, finish: Finish, out: &mut String) {
-        let Head { words, id, created, model, include_usage } = &self.head;
-        match words {
-            Words::Chat => {
-                push(out, &ChatChunk::end(id, *created, model, finish.reason));
-                if *include_usage {
-                    push(out, &ChatChunk::usage(id, *created, model, finish.usage));
-                }
-            }
-            Words::Completion => {
-                push(out, &Completion::new(id, *created, model, String::new(), Some(finish.reason)));
-                if *include_usage {
-                    push(out, &Completion::usage(id, *created, model, finish.usage));
-                }
-            }
-            Words::Inference => push(out, &self.done(finish)),
+    fn done(&self, usage: Usage, out: &mut String) {
+        match self.head.words {
+            Words::Chat if self.head.include_usage => push(out, &self.head.chat(Vec::new(), Some(usage))),
+            Words::Completion if self.head.include_usage => push(out, &self.head.completion(Vec::new(), Some(usage))),
+            Words::Chat | Words::Completion => {}
+            Words::Inference => push(out, &self.done_event(usage)),
         }
     }
 
-    fn done(&self, finish: Finish) -> DoneEvent {
+    fn done_event(&self, usage: Usage) -> DoneEvent {
         let now = Instant::now();
         let first = self.running.first_token.unwrap_or(now);
         let generating = now.duration_since(first).as_secs_f64();
-        let later = finish.usage.completion_tokens.saturating_sub(1);
+        let later = usage.completion_tokens.saturating_sub(1);
         DoneEvent {
             done: true,
-            total_tokens: finish.usage.completion_tokens,
+            total_tokens: usage.completion_tokens,
             duration_ms: now.duration_since(self.running.since).as_millis() as u64,
-            prompt_tokens: finish.usage.prompt_tokens,
+            prompt_tokens: usage.prompt_tokens,
             time_to_first_token_ms: first.duration_since(self.running.since).as_millis() as u64,
             tokens_per_second: if generating > 0.0 { f64::from(later) / generating } else { 0.0 },
-            finish_reason: Some(finish.reason),
+            finish_reason: self.end,
         }
     }
+}
+
+fn write_chat(head: &Head, choice: &mut Choice, parts: Vec<crate::tools::Part>, out: &mut String) {
+    begin_chat(head, choice, out);
+    for part in parts {
+        let delta = choice.delta(part);
+        let logprobs = if choice.has_tokens() { choice.take_chat_logprobs() } else { None };
+        let chunk = ChatChunkChoice { index: choice.index(), delta, logprobs, finish_reason: None };
+        push(out, &head.chat(vec![chunk], None));
+    }
+}
+
+/// The first event of a choice: its role.
+fn begin_chat(head: &Head, choice: &mut Choice, out: &mut String) {
+    if std::mem::replace(&mut choice.begun, true) {
+        return;
+    }
+    let delta = ChatDelta { role: Some("assistant".into()), content: Some(String::new()), ..ChatDelta::default() };
+    let chunk = ChatChunkChoice { index: choice.index(), delta, ..ChatChunkChoice::default() };
+    push(out, &head.chat(vec![chunk], None));
+}
+
+fn end_chat(head: &Head, choice: &mut Choice, reason: FinishReason, out: &mut String) {
+    let reason = choice.reason(reason);
+    let logprobs = if choice.has_tokens() { choice.take_chat_logprobs() } else { None };
+    let delta = ChatDelta::default();
+    let chunk = ChatChunkChoice { index: choice.index(), delta, logprobs, finish_reason: Some(reason) };
+    push(out, &head.chat(vec![chunk], None));
+}
+
+fn write_completion(head: &Head, choice: &mut Choice, text: String, end: Option<FinishReason>, out: &mut String) {
+    let logprobs = if choice.has_tokens() { choice.take_completion_logprobs() } else { None };
+    let chunk = CompletionChoice { index: choice.index(), text, logprobs, finish_reason: end };
+    push(out, &head.completion(vec![chunk], None));
 }
 
 fn push(out: &mut String, event: &impl Serialize) {

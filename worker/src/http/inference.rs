@@ -1,8 +1,9 @@
 //! `POST /v1/inference` and its cancel.
 
-use super::answer::{Head, Words, stream};
+use super::answer::{Answer, Head, Words};
 use super::frame::RequestId;
-use super::generate::{Input, start};
+use super::generate::start;
+use super::prompt::Input;
 use super::refusal::{Refusal, Shape};
 use super::{App, Phase, body};
 use axum::Extension;
@@ -23,10 +24,10 @@ pub async fn create(
 
 async fn answer(app: &App, id: String, request: Request) -> Result<Response, ApiError> {
     let InferenceRequest { input, sampling } = InferenceRequest::parse(&body::read(request).await?)?;
-    let running = start(app, id.clone(), Input::Inference(input), sampling).await?;
-    let model = app.model_ref.clone();
-    let head = Head { words: Words::Inference, id, created: app.started, model, include_usage: false };
-    Ok(stream(head, running))
+    let (running, reader) = start(app, id.clone(), Input::Inference(input), sampling).await?;
+    let (words, model) = (Words::Inference, app.model_ref.clone());
+    let head = Head { words, id, created: app.started, model, include_usage: false, logprobs: false };
+    Ok(Answer { head, running, reader }.stream())
 }
 
 /// 204 in every case: a request that is gone is as good as canceled.

@@ -22,12 +22,14 @@ fn render(numbers: &Snapshot, slots: u64, model: &str) -> String {
             let _ = writeln!(out, "rbee_worker_{name}{{model=\"{model}\"{label}}} {value}");
         }
     };
-    let Snapshot { waiting, running, prompt_tokens, generated_tokens, finished, canceled, failed, rejected, .. } =
-        *numbers;
+    let Snapshot { waiting, running, prompt_tokens, prompt_tokens_reused, generated_tokens, .. } = *numbers;
+    let Snapshot { finished, canceled, failed, rejected, .. } = *numbers;
     metric("slots", "gauge", "Requests that can be computed at once.", &[("", slots)]);
     metric("requests_running", "gauge", "Requests in slots.", &[("", running)]);
     metric("requests_waiting", "gauge", "Requests in the queue.", &[("", waiting)]);
     metric("prompt_tokens_total", "counter", "Tokens of prompts that were computed.", &[("", prompt_tokens)]);
+    let help = "Tokens of prompts that were not computed, as a slot held them already.";
+    metric("prompt_tokens_reused_total", "counter", help, &[("", prompt_tokens_reused)]);
     metric("generated_tokens_total", "counter", "Tokens of answers.", &[("", generated_tokens)]);
     let outcomes = [
         (",outcome=\"finished\"", finished),
@@ -45,7 +47,9 @@ mod tests {
 
     #[test]
     fn the_text_is_what_prometheus_reads() {
-        let text = render(&Snapshot { running: 2, finished: 7, ..Snapshot::default() }, 4, "a\"b");
+        let numbers = Snapshot { running: 2, finished: 7, prompt_tokens_reused: 5, ..Snapshot::default() };
+        let text = render(&numbers, 4, "a\"b");
+        assert!(text.contains("rbee_worker_prompt_tokens_reused_total{model=\"a\\\"b\"} 5\n"), "{text}");
         assert!(text.contains("# TYPE rbee_worker_requests_total counter\n"));
         assert!(text.contains("rbee_worker_requests_total{model=\"a\\\"b\",outcome=\"finished\"} 7\n"), "{text}");
         assert!(text.contains("rbee_worker_requests_running{model=\"a\\\"b\"} 2\n"));

@@ -2,12 +2,17 @@
 
 mod answer;
 mod body;
+mod choice;
+mod embeddings;
 mod frame;
 mod generate;
 mod inference;
+mod logprobs;
 mod metrics;
 mod openai;
+mod prompt;
 mod refusal;
+mod running;
 mod serve;
 mod status;
 
@@ -71,7 +76,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/inference/{id}", delete(inference::cancel))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completions))
-        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{*id}", get(openai::model))
         .route("/v1/shutdown", post(status::shutdown))

@@ -1,15 +1,18 @@
 //! The OpenAI endpoints. A worker has one model and answers for it under whatever name the request uses.
 
-use super::answer::{Head, Words, stream, whole};
+use super::answer::{Answer, Head, Words};
 use super::frame::RequestId;
-use super::generate::{Input, start};
+use super::generate::start;
+use super::prompt::Input;
 use super::refusal::{Refusal, Shape};
-use super::{App, body};
+use super::{App, Phase, body};
+use crate::tools::Support;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
-use rbee_wire::openai::{ChatRequest, CompletionRequest, EmbeddingsRequest, Model, ModelList, Sampling};
-use rbee_wire::{ApiError, ErrorCode};
+use rbee_engine::Kind;
+use rbee_wire::ApiError;
+use rbee_wire::openai::{ChatRequest, CompletionRequest, Model, ModelList, Sampling};
 use std::sync::Arc;
 
 fn refuse(error: ApiError) -> Refusal {
@@ -22,9 +25,11 @@ pub async fn chat(
     request: Request,
 ) -> Result<Response, Refusal> {
     let body = body::read(request).await.map_err(refuse)?;
-    let ChatRequest { model, messages, sampling, stream, include_usage } = ChatRequest::parse(&body).map_err(refuse)?;
-    let head = Head { words: Words::Chat, id: format!("chatcmpl-{id}"), created: now(), model, include_usage };
-    answer(&app, id, head, Input::Chat(messages), sampling, stream).await.map_err(refuse)
+    let request = ChatRequest::parse(&body).map_err(refuse)?;
+    let ChatRequest { model, messages, tools, sampling, stream, include_usage } = request;
+    let (words, id_shown, logprobs) = (Words::Chat, format!("chatcmpl-{id}"), sampling.logprobs.is_some());
+    let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };
+    answer(&app, id, head, Input::Chat(messages, tools), sampling, stream).await.map_err(refuse)
 }
 
 pub async fn completions(
@@ -35,7 +40,8 @@ pub async fn completions(
     let body = body::read(request).await.map_err(refuse)?;
     let request = CompletionRequest::parse(&body).map_err(refuse)?;
     let CompletionRequest { model, prompt, sampling, stream, include_usage } = request;
-    let head = Head { words: Words::Completion, id: format!("cmpl-{id}"), created: now(), model, include_usage };
+    let (words, id_shown, logprobs) = (Words::Completion, format!("cmpl-{id}"), sampling.logprobs.is_some());
+    let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };
     answer(&app, id, head, Input::Completion(prompt), sampling, stream).await.map_err(refuse)
 }
 
@@ -47,26 +53,33 @@ async fn answer(
     sampling: Sampling,
     streamed: bool,
 ) -> Result<Response, ApiError> {
-    let running = start(app, id, input, sampling).await?;
-    if streamed { Ok(stream(head, running)) } else { whole(head, running).await }
-}
-
-pub async fn embeddings(request: Request) -> Result<Response, Refusal> {
-    let body = body::read(request).await.map_err(refuse)?;
-    EmbeddingsRequest::parse(&body).map_err(refuse)?;
-    let error = ApiError::new(ErrorCode::InvalidRequest, "this model generates text and gives no embeddings");
-    Err(refuse(error.with_openai_code("unsupported_endpoint")))
+    let (running, reader) = start(app, id, input, sampling).await?;
+    let answer = Answer { head, running, reader };
+    if streamed { Ok(answer.stream()) } else { answer.whole().await }
 }
 
 pub async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
-    Json(ModelList::new(vec![Model::new(app.model_ref.clone(), app.started)]))
+    Json(ModelList::new(vec![described(&app)]))
 }
 
 pub async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Model>, Refusal> {
     if id == app.model_ref {
-        return Ok(Json(Model::new(id, app.started)));
+        return Ok(Json(described(&app)));
     }
     Err(refuse(ApiError::model_not_found(&id)))
+}
+
+/// The model with what it can do, once that is known.
+fn described(app: &App) -> Model {
+    let model = Model::new(app.model_ref.clone(), app.started);
+    let (Phase::Ready(served) | Phase::Draining(served)) = &*app.phase.borrow() else { return model };
+    if served.scheduler.kind() == Kind::Encoder {
+        return model.with_capabilities(["embeddings"]);
+    }
+    let template = served.model.template.as_ref().and_then(|t| t.as_ref().ok());
+    let tools = template.filter(|t| matches!(t.support(), Support::Known(_)));
+    let chat = template.map(|_| "chat").into_iter().chain(tools.map(|_| "tools"));
+    model.with_capabilities(["completions", "embeddings"].into_iter().chain(chat))
 }
 
 fn now() -> i64 {

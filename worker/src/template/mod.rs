@@ -1,10 +1,13 @@
 //! Chat templates: the model's Jinja text applied to messages, within bounds.
 
+mod values;
+
+use crate::tools::Support;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use rbee_tokenizer::Tokenizer;
-use rbee_wire::openai::ChatMessage;
+use rbee_wire::openai::{ChatMessage, Tool};
 
 /// Steps that one rendering may take; a step also pays for about 64 bytes of text.
 const FUEL: u64 = 1_000_000;
@@ -25,6 +28,7 @@ pub enum TemplateError {
 /// A template that was read once.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    support: Support,
 }
 
 impl ChatTemplate {
@@ -40,26 +44,26 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
+        environment.add_filter("tojson", values::to_json);
         environment.add_template_owned(NAME, source.to_owned()).map_err(syntax_error)?;
-        Ok(Self { environment })
+        Ok(Self { environment, support: Support::of_template(source) })
     }
 
-    /// The prompt for these messages. Texts of users are shielded, so that control tokens in them stay text; `now` is what
+    /// What it makes of functions.
+    pub fn support(&self) -> Support {
+        self.support
+    }
+
+    /// The prompt for these messages, and the functions that may be called. Texts of users are shielded, so that control tokens in them stay text; `now` is what
     /// `strftime_now` formats.
     pub fn render(
         &self,
         messages: &[ChatMessage],
+        tools: &[Tool],
         tokenizer: &Tokenizer,
         now: &jiff::Zoned,
     ) -> Result<String, TemplateError> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|m| {
-                let name = m.name.as_ref().map(|name| ("name", Value::from(tokenizer.shield(name))));
-                let content = ("content", Value::from(tokenizer.shield(&m.content)));
-                Value::from_pairs([("role", Value::from(m.role.as_str())), content].into_iter().chain(name))
-            })
-            .collect();
+        let messages: Vec<Value> = messages.iter().map(|m| values::message(m, tokenizer)).collect();
         let now = now.clone();
         let strftime_now = Value::from_function(move |format: String| -> Result<String, Error> {
             let broken = |e: jiff::Error| Error::new(ErrorKind::InvalidOperation, e.to_string());
@@ -67,6 +71,8 @@ impl ChatTemplate {
         });
         let values = context! {
             messages => Value::from(messages),
+            tools => values::tools(tools, tokenizer),
+            documents => Value::from(()),
             add_generation_prompt => true,
             bos_token => tokenizer.bos_text(),
             eos_token => tokenizer.eos_text(),
@@ -103,17 +109,17 @@ mod tests {
     fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
         let tokenizer = Tokenizer::from_header(&tinybee_header()).unwrap();
         let now = "2026-01-02T03:04:05[UTC]".parse().unwrap();
-        ChatTemplate::new(source)?.render(messages, &tokenizer, &now)
+        ChatTemplate::new(source)?.render(messages, &[], &tokenizer, &now)
     }
 
     fn hello() -> Vec<ChatMessage> {
-        vec![ChatMessage { role: Role::System, content: "be kind".into(), name: None }, ChatMessage::user(" hello ")]
+        vec![ChatMessage::new(Role::System, "be kind"), ChatMessage::user(" hello ")]
     }
 
     #[test]
     fn templates_use_what_python_gives_them() {
         let source = "{% for m in messages %}\n{{ m['role'].upper() + ':' + m.content.strip() }}|{% endfor %}\n\
-                      {{ bos_token }}{{ strftime_now('%d %b %Y') }}{% if tools is defined %}tools{% endif %}{{ messages[0].name }}";
+                      {{ bos_token }}{{ strftime_now('%d %b %Y') }}{% if tools is not none %}tools{% endif %}{{ messages[0].name }}";
         assert_eq!(render(source, &hello()).unwrap(), "SYSTEM:be kind|USER:hello|<|endoftext|>02 Jan 2026");
         assert_eq!(render("{{ {'a': [1]} | tojson }}", &[]).unwrap(), r#"{"a": [1]}"#);
     }

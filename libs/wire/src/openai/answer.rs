@@ -1,5 +1,6 @@
 //! Answers, stream chunks and the model list of the OpenAI API.
 
+use super::{ChatLogprobs, CompletionLogprobs, ToolCall, ToolCallDelta};
 use serde::{Deserialize, Serialize};
 
 /// Why a choice ended.
@@ -10,6 +11,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context.
     Length,
+    /// The model called functions.
+    ToolCalls,
 }
 
 /// Numbers of tokens.
@@ -19,26 +22,40 @@ pub struct Usage {
     #[serde(default)]
     pub completion_tokens: u32,
     pub total_tokens: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_details: Option<PromptTokensDetails>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PromptTokensDetails {
+    /// Tokens that were there from another request and not computed again.
+    pub cached_tokens: u32,
 }
 
 impl Usage {
-    pub fn new(prompt_tokens: u32, completion_tokens: u32) -> Self {
-        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens.saturating_add(completion_tokens) }
+    pub fn new(prompt_tokens: u32, completion_tokens: u32, cached_tokens: u32) -> Self {
+        let total_tokens = prompt_tokens.saturating_add(completion_tokens);
+        let prompt_tokens_details = Some(PromptTokensDetails { cached_tokens });
+        Self { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatReply {
+    /// Always `assistant`.
     pub role: String,
+    /// Null when the answer is calls only.
     pub content: Option<String>,
     pub refusal: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatChoice {
     pub index: u32,
     pub message: ChatReply,
-    pub logprobs: Option<serde_json::Value>,
+    pub logprobs: Option<ChatLogprobs>,
     pub finish_reason: Option<FinishReason>,
 }
 
@@ -46,6 +63,7 @@ pub struct ChatChoice {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatCompletion {
     pub id: String,
+    /// `chat.completion`
     pub object: String,
     /// Unix time in seconds.
     pub created: i64,
@@ -54,28 +72,22 @@ pub struct ChatCompletion {
     pub usage: Usage,
 }
 
-impl ChatCompletion {
-    pub fn new(id: String, created: i64, model: String, content: String, end: FinishReason, usage: Usage) -> Self {
-        let message = ChatReply { role: "assistant".into(), content: Some(content), refusal: None };
-        let choice = ChatChoice { index: 0, message, logprobs: None, finish_reason: Some(end) };
-        Self { id, object: "chat.completion".into(), created, model, choices: vec![choice], usage }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ChatDelta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallDelta>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ChatChunkChoice {
     pub index: u32,
     pub delta: ChatDelta,
     #[serde(default)]
-    pub logprobs: Option<serde_json::Value>,
+    pub logprobs: Option<ChatLogprobs>,
     pub finish_reason: Option<FinishReason>,
 }
 
@@ -83,53 +95,22 @@ pub struct ChatChunkChoice {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatChunk {
     pub id: String,
+    /// `chat.completion.chunk`
     pub object: String,
     /// Unix time in seconds.
     pub created: i64,
     pub model: String,
+    /// One, or none in the event with `usage`.
     pub choices: Vec<ChatChunkChoice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
 
-impl ChatChunk {
-    fn with(id: &str, created: i64, model: &str, choices: Vec<ChatChunkChoice>, usage: Option<Usage>) -> Self {
-        Self { id: id.into(), object: "chat.completion.chunk".into(), created, model: model.into(), choices, usage }
-    }
-
-    /// The first chunk: only the role.
-    pub fn role(id: &str, created: i64, model: &str) -> Self {
-        let delta = ChatDelta { role: Some("assistant".into()), content: Some(String::new()) };
-        Self::with(id, created, model, vec![ChatChunkChoice { delta, ..Self::choice() }], None)
-    }
-
-    /// A piece of text.
-    pub fn text(id: &str, created: i64, model: &str, text: String) -> Self {
-        let delta = ChatDelta { role: None, content: Some(text) };
-        Self::with(id, created, model, vec![ChatChunkChoice { delta, ..Self::choice() }], None)
-    }
-
-    /// The last chunk with a choice: why it ended.
-    pub fn end(id: &str, created: i64, model: &str, reason: FinishReason) -> Self {
-        let choice = ChatChunkChoice { finish_reason: Some(reason), ..Self::choice() };
-        Self::with(id, created, model, vec![choice], None)
-    }
-
-    /// The chunk with usage and no choices.
-    pub fn usage(id: &str, created: i64, model: &str, usage: Usage) -> Self {
-        Self::with(id, created, model, Vec::new(), Some(usage))
-    }
-
-    fn choice() -> ChatChunkChoice {
-        ChatChunkChoice { index: 0, delta: ChatDelta::default(), logprobs: None, finish_reason: None }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CompletionChoice {
     pub index: u32,
     pub text: String,
-    pub logprobs: Option<serde_json::Value>,
+    pub logprobs: Option<CompletionLogprobs>,
     pub finish_reason: Option<FinishReason>,
 }
 
@@ -137,6 +118,7 @@ pub struct CompletionChoice {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     pub id: String,
+    /// `text_completion`
     pub object: String,
     /// Unix time in seconds.
     pub created: i64,
@@ -146,20 +128,6 @@ pub struct Completion {
     pub usage: Option<Usage>,
 }
 
-impl Completion {
-    /// A whole answer, or with `end` None a piece of a stream.
-    pub fn new(id: &str, created: i64, model: &str, text: String, end: Option<FinishReason>) -> Self {
-        let choice = CompletionChoice { index: 0, text, logprobs: None, finish_reason: end };
-        let object = "text_completion".into();
-        Self { id: id.into(), object, created, model: model.into(), choices: vec![choice], usage: None }
-    }
-
-    /// The last event of a stream for which usage was asked.
-    pub fn usage(id: &str, created: i64, model: &str, usage: Usage) -> Self {
-        Self { choices: Vec::new(), usage: Some(usage), ..Self::new(id, created, model, String::new(), None) }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
     pub id: String,
@@ -167,11 +135,21 @@ pub struct Model {
     /// Unix time in seconds.
     pub created: i64,
     pub owned_by: String,
+    /// `chat`, `completions`, `embeddings`, `tools`: endpoints and what they take, where that is known. OpenAI has no such field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 impl Model {
     pub fn new(id: impl Into<String>, created: i64) -> Self {
-        Self { id: id.into(), object: "model".into(), created, owned_by: "rbee".into() }
+        Self { id: id.into(), object: "model".into(), created, owned_by: "rbee".into(), capabilities: Vec::new() }
+    }
+
+    /// With what it can do, in alphabetical order.
+    pub fn with_capabilities<'a>(mut self, capabilities: impl IntoIterator<Item = &'a str>) -> Self {
+        self.capabilities = capabilities.into_iter().map(str::to_owned).collect();
+        self.capabilities.sort_unstable();
+        self
     }
 }
 

@@ -1,7 +1,8 @@
 //! `POST /v1/chat/completions`: the request.
 
 use super::sampling::MAX_LOGPROBS;
-use super::{IGNORED, Sampling, model, streaming};
+use super::tools::calls;
+use super::{IGNORED, Sampling, ToolCall, Tools, model, streaming};
 use crate::MAX_PROMPT_BYTES;
 use crate::error::{ApiError, ErrorCode};
 use crate::json::{Fields, shorten, wrong};
@@ -50,11 +51,27 @@ pub struct ChatMessage {
     pub content: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Functions that the assistant called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call a tool's message answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
 }
 
 impl ChatMessage {
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), name: None, tool_calls: Vec::new(), tool_call_id: None }
+    }
+
     pub fn user(content: impl Into<String>) -> Self {
-        Self { role: Role::User, content: content.into(), name: None }
+        Self::new(Role::User, content)
+    }
+
+    /// Bytes of all its texts.
+    fn bytes(&self) -> usize {
+        let calls = self.tool_calls.iter().map(|c| c.function.name.len() + c.function.arguments.len());
+        self.content.len() + calls.sum::<usize>()
     }
 }
 
@@ -63,6 +80,7 @@ impl ChatMessage {
 pub struct ChatRequest {
     pub model: String,
     pub messages: Vec<ChatMessage>,
+    pub tools: Tools,
     pub sampling: Sampling,
     pub stream: bool,
     /// A last chunk with `usage` was asked for.
@@ -76,13 +94,18 @@ impl ChatRequest {
         let model = model(&mut fields)?;
         let list = fields.take("messages").ok_or_else(|| fields.missing("messages"))?;
         let messages = messages("messages", list)?;
+        let tools = Tools::take(&mut fields)?;
         let mut sampling = Sampling::take(&mut fields)?;
         sampling.take_choices(&mut fields)?;
         sampling.logprobs = logprobs(&mut fields)?;
         let (stream, include_usage) = streaming(&mut fields)?;
         unsupported(&mut fields)?;
         fields.finish(IGNORED)?;
-        Ok(Self { model, messages, sampling, stream, include_usage })
+        if tools.in_use() && sampling.constraint.is_some() {
+            let text = "cannot be used together with a form of the answer (response_format); leave one of them out";
+            return Err(ApiError::invalid("tools", text));
+        }
+        Ok(Self { model, messages, tools, sampling, stream, include_usage })
     }
 }
 
@@ -99,11 +122,9 @@ fn logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
 
 /// Known fields that are only accepted with a value that asks for nothing.
 fn unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    let empty = |v: &Value| v.as_array().is_some_and(Vec::is_empty) || v.as_object().is_some_and(|o| o.is_empty());
-    fields.only("tools", empty, "is not supported")?;
-    fields.only("functions", empty, "is not supported")?;
-    fields.only("tool_choice", |v| v == "none" || v == "auto", "is not supported")?;
-    fields.only("function_call", |v| v == "none" || v == "auto", "is not supported")?;
+    let empty = |v: &Value| v.as_array().is_some_and(Vec::is_empty);
+    fields.only("functions", empty, "is not supported; use tools")?;
+    fields.only("function_call", |v| v == "none" || v == "auto", "is not supported; use tool_choice")?;
     fields.only("modalities", |v| v.as_array().is_some_and(|a| a.len() == 1 && a[0] == "text"), "only text")?;
     for key in ["audio", "prediction", "web_search_options", "chat_template", "chat_template_kwargs"] {
         fields.only(key, |_| false, "is not supported")?;
@@ -126,7 +147,7 @@ pub(crate) fn messages(path: &str, value: Value) -> Result<Vec<ChatMessage>, Api
     let mut bytes = 0;
     for (at, item) in items.into_iter().enumerate() {
         let message = message(&format!("{path}[{at}]"), item)?;
-        bytes += message.content.len();
+        bytes += message.bytes();
         read.push(message);
     }
     check_prompt_bytes(path, bytes)?;
@@ -148,16 +169,25 @@ fn message(path: &str, value: Value) -> Result<ChatMessage, ApiError> {
         let text = format!("must be one of system, developer, user, assistant, tool, not {:?}", shorten(&role));
         return Err(ApiError::invalid(fields.path("role"), text));
     };
+    let tool_calls = match fields.take("tool_calls") {
+        None => Vec::new(),
+        Some(value) if role == Role::Assistant => calls(&fields.path("tool_calls"), value)?,
+        Some(_) => return Err(ApiError::invalid(fields.path("tool_calls"), "is only for messages of the assistant")),
+    };
     let content = match fields.take("content") {
-        None => return Err(fields.missing("content")),
+        None if tool_calls.is_empty() => return Err(fields.missing("content")),
+        None => String::new(),
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => text_parts(&fields.path("content"), parts)?,
         Some(other) => return Err(wrong(&fields.path("content"), "a string or an array of text parts", &other)),
     };
     let name = fields.string("name")?;
-    fields.only("tool_calls", |v| v.as_array().is_some_and(Vec::is_empty), "is not supported")?;
-    fields.finish(&["refusal", "tool_call_id", "annotations", "audio", "function_call"])?;
-    Ok(ChatMessage { role, content, name })
+    let tool_call_id = fields.string("tool_call_id")?;
+    if role == Role::Tool && tool_call_id.is_none() {
+        return Err(fields.missing("tool_call_id"));
+    }
+    fields.finish(&["refusal", "annotations", "audio", "function_call"])?;
+    Ok(ChatMessage { role, content, name, tool_calls, tool_call_id })
 }
 
 fn text_parts(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
@@ -237,7 +267,9 @@ mod tests {
             (json!({"top_logprobs": 1}), "top_logprobs"),
             (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
             (json!({"response_format": {"type": "xml"}}), "response_format.type"),
-            (json!({"tools": [{}]}), "tools"),
+            (json!({"tools": [{}]}), "tools[0].type"),
+            (json!({"tools": [{"type": "function", "function": {"name": "f"}}], "guided_json": {}}), "tools"),
+            (json!({"functions": [{"name": "f"}]}), "functions"),
             (json!({"chat_template": "x"}), "chat_template"),
             (json!({"chat_template_kwargs": {"tokenize": true}}), "chat_template_kwargs"),
             (json!({"frobnicate": 1}), "frobnicate"),
@@ -259,6 +291,31 @@ mod tests {
             let error = with(more.clone()).expect_err(&more.to_string());
             assert!(error.message.starts_with(&format!("{field}:")), "{more}: {error}");
             assert_eq!(error.status, 400, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_with_calls_is_read() {
+        let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let messages = json!([
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "4"},
+        ]);
+        let read = with(json!({"messages": messages})).unwrap().messages;
+        assert_eq!(read[0].tool_calls, [ToolCall::new("c1".into(), "f".into(), "{}".into())]);
+        assert_eq!((read[0].content.as_str(), read[1].tool_call_id.as_deref()), ("", Some("c1")));
+        for (message, field) in [
+            (json!({"role": "user", "content": "x", "tool_calls": [call]}), "messages[0].tool_calls"),
+            (json!({"role": "assistant", "content": null, "tool_calls": []}), "messages[0].content"),
+            (json!({"role": "assistant", "tool_calls": [{}]}), "messages[0].tool_calls[0].id"),
+            (
+                json!({"role": "assistant", "tool_calls": [{"id": "x", "function": {"name": "f", "arguments": {}}}]}),
+                "messages[0].tool_calls[0].function.arguments",
+            ),
+            (json!({"role": "tool", "content": "4"}), "messages[0].tool_call_id"),
+        ] {
+            let error = with(json!({"messages": [message]})).unwrap_err();
+            assert!(error.message.starts_with(&format!("{field}:")), "{field}: {error}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! `POST /v1/embeddings`: request and answer.
 
 use super::chat::check_prompt_bytes;
-use super::{IGNORED, Usage, model};
+use super::{IGNORED, model};
 use crate::error::ApiError;
 use crate::json::{Fields, wrong};
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,14 @@ pub struct EmbeddingList {
     pub object: String,
     pub data: Vec<Embedding>,
     pub model: String,
-    pub usage: Usage,
+    pub usage: EmbeddingUsage,
+}
+
+/// Numbers of tokens of an embeddings request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddingUsage {
+    pub prompt_tokens: u32,
+    pub total_tokens: u32,
 }
 
 #[cfg(test)]

@@ -5,33 +5,29 @@ mod chat;
 mod completions;
 mod constraint;
 mod embeddings;
+mod logprobs;
 mod sampling;
+mod tools;
 
 pub use answer::{
     ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatReply, Completion, CompletionChoice,
-    FinishReason, Model, ModelList, Usage,
+    FinishReason, Model, ModelList, PromptTokensDetails, Usage,
 };
 pub use chat::{ChatMessage, ChatRequest, Role};
 pub use completions::{CompletionRequest, Prompt};
 pub use constraint::{Constraint, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES};
-pub use embeddings::{Embedding, EmbeddingInput, EmbeddingList, EmbeddingsRequest, EncodingFormat};
+pub use embeddings::{Embedding, EmbeddingInput, EmbeddingList, EmbeddingUsage, EmbeddingsRequest, EncodingFormat};
+pub use logprobs::{ChatLogprob, ChatLogprobs, CompletionLogprobs, TopLogprob};
 pub use sampling::Sampling;
+pub use tools::{FunctionCall, FunctionDelta, Tool, ToolCall, ToolCallDelta, ToolChoice, Tools};
 
 use crate::error::ApiError;
 use crate::json::Fields;
 pub(crate) use chat::messages;
 
 /// Fields of OpenAI's requests that are accepted and change nothing here.
-pub const IGNORED: &[&str] = &[
-    "user",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "parallel_tool_calls",
-];
+pub const IGNORED: &[&str] =
+    &["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
 /// Longest `model` in bytes.
 const MAX_MODEL_BYTES: usize = 512;

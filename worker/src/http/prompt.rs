@@ -1,0 +1,151 @@
+//! What the model is given for a request: tokens of the prompt, the form of the answer. Takes long for long texts: not for the
+//! async threads.
+
+use super::Served;
+use crate::constraint::Grammar;
+use crate::model::Model;
+use crate::template::ChatTemplate;
+use crate::tools::{Format, Reader, Support};
+use rbee_engine::Kind;
+use rbee_tokenizer::Tokenizer;
+use rbee_wire::openai::{ChatMessage, Constraint, Prompt, Role, Sampling, Tools};
+use rbee_wire::worker::InferenceInput;
+use rbee_wire::{ApiError, ErrorCode};
+
+/// What is to be continued.
+pub enum Input {
+    Chat(Vec<ChatMessage>, Tools),
+    Completion(Prompt),
+    Inference(InferenceInput),
+}
+
+/// A request as the scheduler takes it.
+pub struct Prepared {
+    /// Not empty and shorter than the context.
+    pub prompt: Vec<u32>,
+    pub sampling: Sampling,
+    pub grammar: Option<Grammar>,
+    /// Finds the calls in the answer.
+    pub reader: Option<Reader>,
+}
+
+/// Makes the prompt and compiles the form of the answer. Blocks, for about a second at most.
+pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prepared, ApiError> {
+    let Served { model, scheduler } = served;
+    if scheduler.kind() == Kind::Encoder {
+        let text = "this model gives embeddings only and no text; send its input to /v1/embeddings";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_openai_code("unsupported_endpoint"));
+    }
+    if let Some((id, _)) = sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.tokenizer.vocab_size()) {
+        return Err(ApiError::invalid("logit_bias", format!("token {id} is not in the vocabulary")));
+    }
+    let tools = if let Input::Chat(_, tools) = &input { Calls::new(model, tools)? } else { Calls::default() };
+    let prompt = tokens(model, input, &tools)?;
+    let (field, constraint) = match (&tools.form, &sampling.constraint) {
+        (Some(form), _) => ("tools", Some(form)),
+        (None, Some(constraint)) => (constraint.field().0, Some(constraint)),
+        (None, None) => ("", None),
+    };
+    let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;
+    Ok(Prepared { prompt, sampling, grammar, reader: tools.reader })
+}
+
+/// What functions mean for a request.
+#[derive(Default)]
+struct Calls {
+    /// Ends the prompt.
+    opening: &'static str,
+    form: Option<Constraint>,
+    reader: Option<Reader>,
+}
+
+impl Calls {
+    fn new(model: &Model, tools: &Tools) -> Result<Self, ApiError> {
+        if !tools.in_use() {
+            return Ok(Self::default());
+        }
+        let format = format(template(model)?)?;
+        let forced = tools.forced();
+        let names = tools.list.iter().map(|t| t.name.clone()).collect();
+        let reader = Some(Reader::new(format, names, tools.parallel, !forced.is_empty()));
+        if forced.is_empty() {
+            return Ok(Self { reader, ..Self::default() });
+        }
+        let form = Some(Constraint::JsonSchema(format.form(&forced, tools.parallel)));
+        Ok(Self { opening: format.forced_opening(), form, reader })
+    }
+}
+
+fn format(template: &ChatTemplate) -> Result<Format, ApiError> {
+    let why = match template.support() {
+        Support::Known(format) => return Ok(format),
+        Support::None => "this model's chat template has no tools; use another model, or leave tools out",
+        Support::Unknown => "the form in which this model calls functions is not known; use another model",
+    };
+    Err(ApiError::invalid("tools", why).with_openai_code("unsupported_parameter"))
+}
+
+fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiError> {
+    let (field, ids) = match input {
+        Input::Completion(Prompt::Tokens(ids)) => ("prompt", known("prompt", &model.tokenizer, ids)?),
+        Input::Completion(Prompt::Text(text)) | Input::Inference(InferenceInput::Prompt(text)) => {
+            ("prompt", raw("prompt", model, &text)?)
+        }
+        Input::Inference(InferenceInput::Messages(messages)) => match (&model.template, &messages[..]) {
+            (None, [ChatMessage { role: Role::User, content, .. }]) => ("messages", raw("messages", model, content)?),
+            _ => ("messages", chat(model, &messages, &Tools::default(), calls)?),
+        },
+        Input::Chat(messages, tools) => ("messages", chat(model, &messages, &tools, calls)?),
+    };
+    if ids.is_empty() {
+        return Err(ApiError::invalid(field, "the prompt has no tokens"));
+    }
+    if ids.len() >= model.context_length {
+        return Err(ApiError::context_length_exceeded(field, ids.len(), model.context_length));
+    }
+    Ok(ids)
+}
+
+/// Token ids that a request gave itself.
+pub fn known(field: &str, tokenizer: &Tokenizer, ids: Vec<u32>) -> Result<Vec<u32>, ApiError> {
+    match ids.iter().find(|&&id| id as usize >= tokenizer.vocab_size()) {
+        Some(bad) => Err(ApiError::invalid(field, format!("token {bad} is not in the vocabulary"))),
+        None => Ok(ids),
+    }
+}
+
+/// Tokens of a text as it is.
+pub fn raw(field: &str, model: &Model, text: &str) -> Result<Vec<u32>, ApiError> {
+    fits(field, model, text)?;
+    Ok(model.tokenizer.encode(text))
+}
+
+fn template(model: &Model) -> Result<&ChatTemplate, ApiError> {
+    let failed = |text: String| Err(ApiError::new(ErrorCode::TemplateError, text));
+    match &model.template {
+        Some(Ok(template)) => Ok(template),
+        Some(Err(error)) => failed(error.to_string()),
+        None => failed("the model has no chat template; send a prompt to /v1/completions instead".into()),
+    }
+}
+
+fn chat(model: &Model, messages: &[ChatMessage], tools: &Tools, calls: &Calls) -> Result<Vec<u32>, ApiError> {
+    let template = template(model)?;
+    // A text that is too long in itself is not worth rendering.
+    messages.iter().try_for_each(|m| fits("messages", model, &m.content))?;
+    let tools = if tools.in_use() { &tools.list[..] } else { &[] };
+    let text = template
+        .render(messages, tools, &model.tokenizer, &jiff::Zoned::now())
+        .map_err(|e| ApiError::new(ErrorCode::TemplateError, e.to_string()))?;
+    fits("messages", model, &text)?;
+    Ok(model.tokenizer.encode_rendered(&(text + calls.opening)))
+}
+
+/// Refuses a text that cannot fit, whatever its tokens are.
+fn fits(field: &str, model: &Model, text: &str) -> Result<(), ApiError> {
+    let least = text.len() / model.tokenizer.longest_token();
+    if least >= model.context_length {
+        return Err(ApiError::context_length_exceeded(field, least, model.context_length));
+    }
+    Ok(())
+}
