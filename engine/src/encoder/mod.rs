@@ -1,37 +1,29 @@
 //! Encoders: models that read a whole text at once and give a hidden state for every token, for embeddings.
 
 mod bert;
-mod linear;
+mod norm;
 mod pool;
 #[cfg(test)]
 mod tests;
 
+use crate::backend::Backend;
+use crate::load::Options;
 use crate::source::Source;
 use crate::{Chunk, Engine, EngineError, Kind, LoadError, Output, Pooling};
 use bert::Bert;
-use candle_core::Device;
 use rayon::ThreadPool;
 
 /// Architectures, as in `general.architecture`.
 pub const ARCHITECTURES: &[&str] = &["bert"];
 
-/// How an encoder is run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Sequences of one step.
-    pub slots: usize,
-    /// Most tokens of a sequence; the model's own limit holds too.
-    pub context_length: usize,
-    pub threads: usize,
-    pub device: Device,
-}
-
 /// A BERT as an [`Engine`]. Sequences are computed one after the other, so none depends on another; nothing is kept of them.
 pub struct Encoder {
+    backend: Backend,
     bert: Bert,
     slots: usize,
     context_length: usize,
     pooling: Pooling,
+    /// For what Candle computes, whatever the backend is.
     pool: ThreadPool,
 }
 
@@ -40,18 +32,19 @@ impl Encoder {
     ///
     /// # Errors
     /// [`LoadError`] if a setting or a tensor is missing, impossible or unknown.
-    pub fn load(mut source: Source, options: &Options) -> Result<Self, LoadError> {
+    pub fn load(mut source: Source, options: Options) -> Result<Self, LoadError> {
         if !ARCHITECTURES.contains(&source.architecture()) {
             let (found, supported) = (source.architecture().to_owned(), ARCHITECTURES.join(", "));
             return Err(LoadError::Architecture { found, supported });
         }
         let pooling = pooling(&source)?;
-        let bert = Bert::load(&mut source, &options.device)?;
+        let backend = Backend::new(options.device, options.threads)?;
+        let bert = Bert::take(&backend, &mut source)?;
         source.finish()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
         let pool = pool.map_err(|e| LoadError::Threads(std::io::Error::other(e)))?;
         let context_length = options.context_length.min(bert.context_length());
-        Ok(Self { bert, slots: options.slots, context_length, pooling, pool })
+        Ok(Self { backend, bert, slots: options.slots, context_length, pooling, pool })
     }
 
     fn check(&self, chunk: &Chunk<'_>) -> Result<(), EngineError> {
@@ -117,9 +110,11 @@ impl Engine for Encoder {
 
     fn step(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>, EngineError> {
         chunks.iter().try_for_each(|chunk| self.check(chunk))?;
-        let Self { bert, pool, .. } = self;
-        pool.install(|| chunks.iter().map(|chunk| bert.forward(chunk.tokens)).collect::<candle_core::Result<_>>())
-            .map_err(|e| EngineError::Compute(e.to_string()))
+        let Self { backend, bert, pool, .. } = self;
+        pool.install(|| {
+            chunks.iter().map(|chunk| bert.forward(backend, chunk.tokens)).collect::<candle_core::Result<_>>()
+        })
+        .map_err(|e| EngineError::Compute(e.to_string()))
     }
 
     fn truncate(&mut self, _slot: usize, _length: usize) {}

@@ -1,6 +1,7 @@
 //! A small random BERT against the formulas written out number by number.
 
 use super::*;
+use crate::backend::Device;
 use bytes::Bytes;
 use rbee_model::gguf::{DType, Header, Value};
 use rbee_model::testing::{GgufFile, ModelSpec};
@@ -37,7 +38,11 @@ fn source(file: GgufFile) -> Source {
 }
 
 fn load(source: Source) -> Result<Encoder, LoadError> {
-    Encoder::load(source, &Options { slots: 2, context_length: 64, threads: 2, device: Device::Cpu })
+    load_on(Device::Cpu, source)
+}
+
+fn load_on(device: Device, source: Source) -> Result<Encoder, LoadError> {
+    Encoder::load(source, Options { slots: 2, context_length: 64, threads: 2, device })
 }
 
 fn weights() -> Weights {
@@ -125,7 +130,12 @@ fn hidden(slot: usize, tokens: &[u32]) -> Chunk<'_> {
 
 #[test]
 fn hidden_states_are_what_the_formulas_give_alone_and_beside_others() {
-    let mut encoder = load(source(file())).expect("it loads");
+    for device in [Device::Cpu, Device::CandleCpu] {
+        compare(load_on(device, source(file())).expect("it loads"));
+    }
+}
+
+fn compare(mut encoder: Encoder) {
     let (long, short): (Vec<u32>, Vec<u32>) = ((0..CONTEXT as u32).map(|i| i * 7 % 40).collect(), vec![3, 39]);
     let weights = weights();
     let both = encoder.step(&[hidden(0, &long), hidden(1, &short)]).expect("a step");

@@ -159,7 +159,8 @@ impl Source {
                 [rows, columns] => (rows, columns),
                 _ => (1, stored.shape.iter().product()),
             };
-            let matrix = rbee_kernels::Matrix::new(stored.dtype, rows, columns, stored.bytes.clone()).expect("a matrix");
+            let matrix =
+                rbee_kernels::Matrix::new(stored.dtype, rows, columns, stored.bytes.clone()).expect("a matrix");
             let mut row = vec![0.0; columns];
             let mut bytes = Vec::new();
             for index in 0..rows {

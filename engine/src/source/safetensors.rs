@@ -5,6 +5,8 @@
 
 mod folder;
 mod names;
+#[cfg(test)]
+mod tests;
 
 pub use folder::{Checkpoint, CheckpointError, CheckpointProblem};
 

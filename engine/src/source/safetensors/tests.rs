@@ -164,10 +164,14 @@ fn write(folder: &Path, spec: &ModelSpec, parts: usize) {
 
 /// Rows of a prompt that is longer than the window.
 fn numbers(source: Source, output: Output) -> Vec<f32> {
+    let tokens: Vec<u32> = (0..40).map(|i| (i * i + 3 * i) % 90).collect();
+    numbers_of(source, &tokens, output)
+}
+
+fn numbers_of(source: Source, tokens: &[u32], output: Output) -> Vec<f32> {
     let options = Options { slots: 1, context_length: 64, threads: 2, device: Default::default() };
     let mut engine: Box<dyn Engine> = load(source, options, &mut |_| {}).expect("it loads");
-    let tokens: Vec<u32> = (0..40).map(|i| (i * i + 3 * i) % 90).collect();
-    let chunk = Chunk { slot: 0, position: 0, tokens: &tokens, output };
+    let chunk = Chunk { slot: 0, position: 0, tokens, output };
     engine.step(&[chunk]).expect("a step").remove(0)
 }
 
@@ -175,7 +179,9 @@ fn numbers(source: Source, output: Output) -> Vec<f32> {
 fn a_checkpoint_gives_the_numbers_of_the_gguf_file_with_the_same_weights() {
     for architecture in ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "bert"] {
         let spec = ModelSpec::of(architecture).expect("the writer knows it");
-        let spec = ModelSpec { rope_factors: architecture == "llama", ..spec };
+        let head_length = if architecture == "bert" { 16 } else { 32 };
+        let spec =
+            ModelSpec { width: 64, head_length, feed_forward: 128, rope_factors: architecture == "llama", ..spec };
         let output = if architecture == "bert" { Output::Hidden } else { Output::Logits };
         let expected = numbers(gguf_source(&spec.file()).1, output);
         for parts in [1, 3] {
@@ -189,6 +195,36 @@ fn a_checkpoint_gives_the_numbers_of_the_gguf_file_with_the_same_weights() {
             assert!(size > 0.5 && worst < 1e-3 * size, "{architecture}: {worst} of {size}");
         }
     }
+}
+
+#[test]
+fn a_window_and_a_scale_of_a_checkpoint_are_computed_with() {
+    let spec = ModelSpec { layers: 1, ..ModelSpec::default() };
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &spec, 1);
+    let opened = |changed: Json| {
+        fs::write(folder.path().join("config.json"), changed.to_string()).unwrap();
+        Checkpoint::open(folder.path()).expect("it opens").source().expect("it is sound")
+    };
+    // Keys and values are held in 16 bits, and turned keys round differently.
+    let worst = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let near = |a: &[f32], b: &[f32]| {
+        eprintln!("WORST {}", worst(a, b));
+        worst(a, b) < 1e-2
+    };
+    let tokens: Vec<u32> = (0..30).collect();
+    let mut windowed = config(&spec);
+    windowed["sliding_window"] = json!(8);
+    let found = numbers_of(opened(windowed.clone()), &tokens, Output::Logits);
+    // One layer sees the window only, and positions count by their distance.
+    assert!(near(&found, &numbers_of(opened(windowed), &tokens[22..], Output::Logits)));
+    assert!(!near(&found, &numbers_of(opened(config(&spec)), &tokens, Output::Logits)));
+    let gemma = ModelSpec { architecture: "gemma2", post_norms: true, window: Some(8), tied: true, ..spec };
+    write(folder.path(), &gemma, 1);
+    let usual = numbers(opened(config(&gemma)), Output::Logits);
+    let mut scaled = config(&gemma);
+    scaled["query_pre_attn_scalar"] = json!(gemma.head_length * 100);
+    assert!(!near(&usual, &numbers(opened(scaled), Output::Logits)));
 }
 
 #[test]
