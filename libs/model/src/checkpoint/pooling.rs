@@ -59,7 +59,9 @@ mod tests {
     fn one_mode_is_chosen_and_others_are_refused() {
         let parsed = |text: &str| parse(text.as_bytes()).map_err(|e| e.to_string());
         assert_eq!(
-            parsed(r#"{"word_embedding_dimension": 384, "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#),
+            parsed(
+                r#"{"word_embedding_dimension": 384, "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#
+            ),
             Ok(Mode::Cls)
         );
         assert_eq!(parsed(r#"{"pooling_mode_mean_tokens": true}"#), Ok(Mode::Mean));
