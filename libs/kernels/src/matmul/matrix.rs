@@ -66,6 +66,11 @@ impl Matrix {
         self.dtype
     }
 
+    /// The blocks, row after row.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The numbers of row `i`; `out` has `cols` places. Panics when there is no such row.
     pub fn row(&self, i: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols, "a row has as many numbers as the matrix has columns");

@@ -1,0 +1,109 @@
+//! The functions of every instruction set, compiled for it.
+
+use super::activations::{quantize_block, transpose_block};
+use super::kernel::{self, Dot};
+use super::panel::Kind;
+use super::simd::Simd;
+use super::unpack::{self, Unpack};
+use crate::Isa;
+
+/// What a product is made of. All need the instructions that they were chosen for.
+pub(super) struct Kernels {
+    /// Rows of activations in a block.
+    pub(super) rows: usize,
+    pub(super) quantize: unsafe fn(&[f32], usize, &mut [u32]),
+    pub(super) transpose: unsafe fn(&[f32], usize, &mut [u32]),
+    pub(super) unpack: unsafe fn(Unpack<'_>),
+    /// Of a kind, with a block of a number of rows.
+    pub(super) dot: unsafe fn(Kind, usize, Dot),
+}
+
+impl Kernels {
+    /// Those of an instruction set; the portable ones when this is another processor's.
+    pub(super) fn of(isa: Isa) -> &'static Self {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon::KERNELS,
+            _ => &portable::KERNELS,
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($name:ident, $simd:ty, [$($m:literal)*] $(, $features:literal)?) => {
+        mod $name {
+            use super::*;
+
+            pub(super) static KERNELS: Kernels =
+                Kernels { rows: <$simd>::ROWS, quantize, transpose, unpack, dot };
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn quantize(x: &[f32], cols: usize, out: &mut [u32]) {
+                quantize_block::<{ <$simd>::PAIRS }>(x, cols, out);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn transpose(x: &[f32], cols: usize, out: &mut [u32]) {
+                transpose_block(x, cols, out);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn unpack(task: Unpack<'_>) {
+                // SAFETY: the caller's.
+                unsafe { unpack::unpack::<$simd>(task) }
+            }
+
+            unsafe fn dot(kind: Kind, m: usize, dot: Dot) {
+                // SAFETY: the caller's.
+                unsafe {
+                    match m {
+                        $($m => match kind {
+                            Kind::Scale => quants::<$m, 0>(dot),
+                            Kind::ScaleMin => quants::<$m, 1>(dot),
+                            Kind::HalfScales => quants::<$m, 2>(dot),
+                            Kind::HalfScalesMins => quants::<$m, 3>(dot),
+                            Kind::Bytes => bytes::<$m>(dot),
+                            Kind::Floats => floats::<$m>(dot),
+                        },)*
+                        _ => unreachable!("a block has 1 to {} rows", <$simd>::ROWS),
+                    }
+                }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn quants<const M: usize, const KIND: usize>(dot: Dot) {
+                // SAFETY: the caller's.
+                unsafe { kernel::quants::<$simd, M, KIND>(dot) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn bytes<const M: usize>(dot: Dot) {
+                // SAFETY: the caller's.
+                unsafe { kernel::bytes::<$simd, M>(dot) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn floats<const M: usize>(dot: Dot) {
+                // SAFETY: the caller's.
+                unsafe { kernel::floats::<$simd, M>(dot) }
+            }
+        }
+    };
+}
+
+kernels!(portable, crate::matmul::portable::Portable, [1 2 3 4]);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx2, crate::matmul::avx2::Avx2, [1 2 3 4], "avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    avx512,
+    crate::matmul::avx512::Avx512,
+    [1 2 3 4 5 6 7 8],
+    "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
+);
+#[cfg(target_arch = "aarch64")]
+kernels!(neon, crate::matmul::neon::Neon, [1 2 3 4], "neon,dotprod");
