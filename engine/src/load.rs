@@ -2,10 +2,11 @@
 
 use crate::backend::Device;
 use crate::causal::CausalEngine;
-use crate::encoder::{self, Encoder};
-use crate::fallback::{self, Fallback};
+use crate::encoder::Encoder;
+use crate::fallback::Fallback;
 use crate::source::Source;
 use crate::{Engine, LoadError, arch};
+use rbee_model::format;
 
 /// What an engine is made of besides the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +41,27 @@ pub fn load(
     if let Some(spec) = arch::spec(&mut source, options.context_length)? {
         return Ok(Box::new(CausalEngine::load(source, &spec, options, progress)?));
     }
-    if encoder::ARCHITECTURES.contains(&source.architecture()) {
-        return Ok(Box::new(Encoder::load(source, options)?));
+    let bytes_total = source.bytes_total();
+    let engine: Box<dyn Engine> = match source.architecture() {
+        encoder if format::is_encoder(encoder) => Box::new(Encoder::load(source, options)?),
+        other if format::FALLBACKS.contains(&other) => Box::new(Fallback::load(source, options)?),
+        unknown => {
+            let others = format::FALLBACKS.iter().chain(format::ENCODERS).copied();
+            let supported = arch::names().chain(others).collect::<Vec<_>>().join(", ");
+            return Err(LoadError::Architecture { found: unknown.to_owned(), supported });
+        }
+    };
+    // These are loaded in one go.
+    progress(Progress { layers_loaded: 1, layers_total: 1, bytes: bytes_total, bytes_total });
+    Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_decoders_are_those_that_the_model_library_lists() {
+        assert!(arch::names().eq(format::ARCHITECTURES.iter().copied()));
     }
-    if fallback::ARCHITECTURES.contains(&source.architecture()) {
-        return Ok(Box::new(Fallback::load(source, options)?));
-    }
-    let others = [encoder::ARCHITECTURES, fallback::ARCHITECTURES].concat();
-    let supported = arch::names().chain(others).collect::<Vec<_>>().join(", ");
-    Err(LoadError::Architecture { found: source.architecture().to_owned(), supported })
 }

@@ -12,9 +12,7 @@ use crate::source::Source;
 use crate::{Chunk, Engine, EngineError, Kind, LoadError, Output, Pooling};
 use bert::Bert;
 use rayon::ThreadPool;
-
-/// Architectures, as in `general.architecture`.
-pub const ARCHITECTURES: &[&str] = &["bert"];
+use rbee_model::format;
 
 /// A BERT as an [`Engine`]. Sequences are computed one after the other, so none depends on another; nothing is kept of them.
 pub struct Encoder {
@@ -33,8 +31,8 @@ impl Encoder {
     /// # Errors
     /// [`LoadError`] if a setting or a tensor is missing, impossible or unknown.
     pub fn load(mut source: Source, options: Options) -> Result<Self, LoadError> {
-        if !ARCHITECTURES.contains(&source.architecture()) {
-            let (found, supported) = (source.architecture().to_owned(), ARCHITECTURES.join(", "));
+        if !format::is_encoder(source.architecture()) {
+            let (found, supported) = (source.architecture().to_owned(), format::ENCODERS.join(", "));
             return Err(LoadError::Architecture { found, supported });
         }
         let pooling = pooling(&source)?;

@@ -3,9 +3,7 @@
 use crate::LoadError;
 use crate::source::Source;
 use candle_core::quantized::gguf_file::Value;
-
-/// Architectures, as in `general.architecture`.
-pub const ARCHITECTURES: &[&str] = &["glm4", "phi2"];
+use rbee_model::format::FALLBACKS;
 
 /// No size of a model is larger; products of two still fit in 64 bits.
 const MAX_SIZE: usize = 1 << 24;
@@ -34,7 +32,7 @@ pub struct Part {
 }
 
 impl Form {
-    /// Reads the form of one of [`ARCHITECTURES`].
+    /// Reads the form of one of [`FALLBACKS`].
     ///
     /// # Errors
     /// [`LoadError`] if a setting is missing or not what the model computes.
@@ -42,7 +40,7 @@ impl Form {
         match source.architecture() {
             "phi2" => phi2(&Sizes::read(source)?),
             "glm4" => glm4(&Sizes::read(source)?),
-            found => Err(LoadError::Architecture { found: found.to_owned(), supported: ARCHITECTURES.join(", ") }),
+            found => Err(LoadError::Architecture { found: found.to_owned(), supported: FALLBACKS.join(", ") }),
         }
     }
 }

@@ -18,8 +18,6 @@ use form::Form;
 use model::Model;
 use rayon::ThreadPool;
 
-pub use form::ARCHITECTURES;
-
 /// A model of candle-transformers as an [`Engine`].
 pub struct Fallback {
     slots: Vec<Slot>,

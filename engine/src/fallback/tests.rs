@@ -3,6 +3,7 @@
 use super::*;
 use crate::source::{RowOrder, Settings, Stored};
 use bytes::Bytes;
+use rbee_model::format::FALLBACKS;
 use rbee_model::gguf::{DType, Value};
 use std::collections::BTreeMap;
 
@@ -185,7 +186,7 @@ fn glm4(weights: &Weights, mut x: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
 
 #[test]
 fn logits_are_what_the_formulas_give() {
-    for architecture in ARCHITECTURES {
+    for architecture in FALLBACKS {
         let (source, weights) = source(architecture, &[]);
         let mut engine = load(source).unwrap_or_else(|e| panic!("{architecture}: {e}"));
         let tokens = prompt(75);
@@ -206,7 +207,7 @@ fn logits_are_what_the_formulas_give() {
 
 #[test]
 fn cuts_other_slots_prefixes_and_forgetting_change_nothing() {
-    for architecture in ARCHITECTURES {
+    for architecture in FALLBACKS {
         let mut engine = load(source(architecture, &[]).0).expect("it loads");
         let (tokens, other) = (prompt(90), prompt(40));
         let alone = engine.step(&[chunk(0, 0, &tokens, Output::Logits)]).expect("a step").remove(0);
@@ -215,10 +216,10 @@ fn cuts_other_slots_prefixes_and_forgetting_change_nothing() {
         assert!(logits(&mut engine, &[chunk(1, 0, &tokens[..33], Output::None)]).is_empty());
         let other_row = logits(&mut engine, &[chunk(2, 0, &other, Output::Logits)]).remove(0);
         assert!(logits(&mut engine, &[chunk(1, 33, &tokens[33..70], Output::None)]).is_empty());
-        assert_eq!(logits(&mut engine, &[chunk(1, 70, &tokens[70..], Output::Logits)]), [alone.clone()]);
+        assert_eq!(logits(&mut engine, &[chunk(1, 70, &tokens[70..], Output::Logits)]), std::slice::from_ref(&alone));
         // As a copy of a prefix, and in a slot that held something else.
         engine.copy(1, 2, 50);
-        assert_eq!(logits(&mut engine, &[chunk(2, 50, &tokens[50..], Output::Logits)]), [alone.clone()]);
+        assert_eq!(logits(&mut engine, &[chunk(2, 50, &tokens[50..], Output::Logits)]), std::slice::from_ref(&alone));
         engine.truncate(1, 0);
         assert_eq!(logits(&mut engine, &[chunk(1, 0, &other, Output::Logits)]), [other_row]);
         // After answers that are taken back.
@@ -259,7 +260,7 @@ fn settings_that_the_models_do_not_read_and_tensors_that_are_wrong_are_refused()
     refused("glm4", "rope.scaling.type", Value::String("yarn".into()));
     refused("glm4", "attention.head_count_kv", Value::U32(3));
     refused("glm4", "embedding_length", Value::U32(u32::MAX));
-    for architecture in ARCHITECTURES {
+    for architecture in FALLBACKS {
         let all = || source(architecture, &[]).0;
         let mut missing = all();
         missing.take("blk.1.ffn_up.weight", &[0]).expect_err("it has another shape");

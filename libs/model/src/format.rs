@@ -9,7 +9,7 @@ pub const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "gemma2", "gemma
 pub const ENCODERS: &[&str] = &["bert"];
 
 /// Architectures of decoders that are computed by candle-transformers.
-pub const FALLBACKS: &[&str] = &[];
+pub const FALLBACKS: &[&str] = &["glm4", "phi2"];
 
 /// Every architecture that is served.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
@@ -44,7 +44,7 @@ const PICKLES: &[&str] = &[".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"];
 /// A model that is sound and not served. The message lists what is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnsupportedFormat {
-    #[error("{file} is a pickle file, and those are never opened; supported: GGUF")]
+    #[error("{file} is a pickle file, and those are never opened; supported: GGUF, safetensors")]
     Pickle { file: String },
     #[error("architecture {found:?} is not supported; supported: {}", architecture_names())]
     Architecture { found: String },
@@ -111,7 +111,8 @@ mod tests {
         let other = GgufFile::new().with("general.architecture", Value::String("rwkv7".into()));
         let text = check(&header(other)).unwrap_err().to_string();
         assert!(
-            text.contains("rwkv7") && text.contains("supported: llama, qwen2, qwen3, gemma2, gemma3, phi3, bert"),
+            text.contains("rwkv7")
+                && text.contains("supported: llama, qwen2, qwen3, gemma2, gemma3, phi3, glm4, phi2, bert"),
             "{text}"
         );
         let split = header(llama().with("split.count", Value::U16(3)));
