@@ -5,6 +5,7 @@
 
 mod args;
 mod config;
+pub mod constraint;
 pub mod http;
 mod liveness;
 pub mod model;
@@ -15,6 +16,7 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 mod threads;
+pub mod tools;
 
 pub use args::{Args, ConfigError, Secrets};
 pub use config::{Config, HiveLink, PORT_TRIES, Secret};

@@ -1,5 +1,7 @@
 //! What tests share: the built-in model, its reference, and a worker's parts with a fake engine.
 
+pub mod engine;
+
 use crate::http::{App, KeyDigest, Phase, Served, serve};
 use crate::model::Model;
 use crate::scheduler::{Scheduler, Stats};
@@ -60,14 +62,23 @@ pub struct TestWorker {
 
 impl TestWorker {
     pub async fn start(engine: impl Engine + 'static, key: Option<&str>, stall: Duration) -> Self {
+        let template = tinybee_header().str("tokenizer.chat_template").map(str::to_owned);
+        Self::with_template(engine, template.as_deref(), key, stall).await
+    }
+
+    pub async fn with_template(
+        engine: impl Engine + 'static,
+        template: Option<&str>,
+        key: Option<&str>,
+        stall: Duration,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let header = tinybee_header();
         let stats = Arc::new(Stats::default());
         let slots = engine.slots();
         let model = Model {
             tokenizer: tinybee_tokenizer(),
-            template: header.str("tokenizer.chat_template").map(ChatTemplate::new),
+            template: template.map(ChatTemplate::new),
             context_length: engine.context_length(),
             slots,
             memory_bytes: 0,

@@ -1,18 +1,18 @@
 //! The engine thread: admits requests to slots, computes one step for all of them, hands out tokens.
 
-use super::sequence::{Said, Sequence, canceled};
-use super::{Event, Job, Stats};
-use crate::scheduler::End;
+use super::answer::{Room, Said, Unable};
+use super::pace::Pace;
+use super::plan::{self, Need};
+use super::sequence::{Sequence, Work, canceled};
+use super::slots::Slots;
+use super::{Job, Order, Stats};
 use rbee_engine::{Chunk, Engine, Output};
 use rbee_tokenizer::Tokenizer;
+use rbee_wire::openai::FinishReason;
 use rbee_wire::{ApiError, ErrorCode};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-
-/// Tokens of prompts per step. A cancel waits for one step, so this bounds its delay; larger steps gain little on a CPU.
-const PROMPT_STEP: usize = 32;
 
 /// Pause when every running request waits for its client to read.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(5);
@@ -22,14 +22,43 @@ struct Loop<'a> {
     tokenizer: &'a Tokenizer,
     stats: &'a Stats,
     waiting: VecDeque<Job>,
+    /// Oldest first.
     running: Vec<Sequence>,
-    free: Vec<usize>,
+    slots: Slots,
+    pace: Pace,
+    admitted: u64,
+}
+
+/// What a sequence got of a step.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Index in `running`.
+    at: usize,
+    tokens: usize,
+    prompt: bool,
+    output: Output,
+}
+
+/// How a sequence ended within a step.
+enum Ended {
+    Answered(FinishReason),
+    Embedded,
+    Unable(Unable),
+    Failed(&'static str),
 }
 
 /// Serves until every sender is gone and nothing is left to do.
 pub(super) fn run(engine: Box<dyn Engine>, tokenizer: &Tokenizer, jobs: &Receiver<Job>, stats: &Stats) {
-    let free = (0..engine.slots()).rev().collect();
-    let mut state = Loop { engine, tokenizer, stats, waiting: VecDeque::new(), running: Vec::new(), free };
+    let mut state = Loop {
+        slots: Slots::new(engine.slots()),
+        engine,
+        tokenizer,
+        stats,
+        waiting: VecDeque::new(),
+        running: Vec::new(),
+        pace: Pace::default(),
+        admitted: 0,
+    };
     loop {
         if state.running.is_empty() && state.waiting.is_empty() {
             match jobs.recv() {
@@ -37,139 +66,225 @@ pub(super) fn run(engine: Box<dyn Engine>, tokenizer: &Tokenizer, jobs: &Receive
                 Err(_) => return,
             }
         }
-        while let Ok(job) = jobs.try_recv() {
-            state.waiting.push_back(job);
-        }
+        state.waiting.extend(jobs.try_iter());
         state.drop_canceled();
+        // Before a slot that ended is given away, and again for those that are new.
+        state.share_beginnings();
         state.admit();
+        state.share_beginnings();
         if !state.running.is_empty() && !state.step() {
             std::thread::sleep(BLOCKED_PAUSE);
         }
-        state.stats.set_load(state.waiting.len(), state.running.len());
+        state.set_load();
     }
 }
 
 impl Loop<'_> {
+    fn set_load(&self) {
+        self.stats.set_load(self.waiting.len(), self.running.len());
+    }
+
     fn drop_canceled(&mut self) {
-        let gone = |job: &Job| job.shared.canceled.load(Ordering::Relaxed) || job.events.is_closed();
-        let before = self.waiting.len();
-        self.waiting.retain(|job| {
-            if gone(job) {
-                let _ = job.events.try_send(Event::End(End::Failed(canceled())));
+        for _ in 0..self.waiting.len() {
+            match self.waiting.pop_front() {
+                Some(job) if job.canceled() => {
+                    self.stats.canceled();
+                    job.fail(canceled());
+                }
+                Some(job) => self.waiting.push_back(job),
+                None => break,
             }
-            !gone(job)
-        });
-        (self.waiting.len()..before).for_each(|_| self.stats.canceled());
-        let (ended, running) = std::mem::take(&mut self.running).into_iter().partition(Sequence::canceled);
-        self.running = running;
-        let ended: Vec<Sequence> = ended;
-        for sequence in ended {
-            self.release(sequence.slot);
+        }
+        for at in (0..self.running.len()).rev().filter(|&at| self.running[at].canceled()).collect::<Vec<_>>() {
+            let sequence = self.remove(at);
             self.stats.canceled();
             sequence.fail(canceled());
         }
     }
 
     fn admit(&mut self) {
-        while !self.free.is_empty()
+        while self.slots.any_free()
             && let Some(job) = self.waiting.pop_front()
-            && let Some(slot) = self.free.pop()
         {
-            self.running.push(Sequence::start(job, slot, self.engine.context_length()));
+            // An embedding needs every token's state, so that nothing of its prompt can stay.
+            let prompt = match &job.order {
+                Order::Answer(generation, _) => &generation.prompt[..],
+                Order::Embedding(..) => &[],
+            };
+            let Some((slot, kept)) = self.slots.take(prompt) else { break };
+            self.engine.truncate(slot, kept);
+            self.stats.reused(kept);
+            self.admitted += 1;
+            let sequence = Sequence::start(job, self.admitted, (slot, kept), &*self.engine, &self.running);
+            self.running.push(sequence);
         }
-        self.stats.set_load(self.waiting.len(), self.running.len());
+        self.set_load();
     }
 
-    fn release(&mut self, slot: usize) {
+    /// Copies beginnings of prompts from slots that hold more of them.
+    fn share_beginnings(&mut self) {
+        for at in 0..self.running.len() {
+            let (older, rest) = self.running.split_at_mut(at);
+            let sequence = &mut rest[0];
+            if !sequence.can_share() || sequence.waits(older) {
+                continue;
+            }
+            if let Some((from, length)) = self.slots.donor(&sequence.prompt, sequence.position)
+                && from != sequence.slot
+            {
+                self.engine.copy(from, sequence.slot, length);
+                self.slots.copy(from, sequence.slot, length);
+                self.stats.reused(length - sequence.position);
+                sequence.copied(length);
+            }
+        }
+    }
+
+    /// Takes a sequence out. Its slot is free and keeps its tokens.
+    fn remove(&mut self, at: usize) -> Sequence {
+        let sequence = self.running.remove(at);
+        self.slots.release(sequence.slot);
+        sequence
+    }
+
+    /// What a sequence holds is not to be trusted.
+    fn forget(&mut self, slot: usize) {
+        self.slots.forget(slot);
         self.engine.truncate(slot, 0);
-        self.free.push(slot);
     }
 
-    /// One step for everybody who can take a token, with a piece of the oldest prompt. False if nobody could.
+    /// One step for everybody who can take part. False if nobody could.
     fn step(&mut self) -> bool {
-        let now = Instant::now();
-        let mut prompt_taken = false;
-        let members: Vec<usize> = (0..self.running.len())
-            .filter(|&at| {
-                let sequence = &mut self.running[at];
-                let prompt = sequence.in_prompt();
-                if !sequence.has_room(now) || (prompt && prompt_taken) {
-                    return false;
-                }
-                prompt_taken |= prompt;
-                true
-            })
-            .collect();
-        if members.is_empty() {
+        let needs = self.needs();
+        let answers = needs.iter().filter(|&&need| need == Need::Token).count();
+        let prompts = needs.iter().any(|need| matches!(need, Need::Prompt(_) | Need::Whole(_)));
+        let budget = if prompts { self.pace.rows(answers) } else { 0 };
+        let given = plan::tokens(&needs, budget);
+        let mut shares = Vec::with_capacity(needs.len());
+        let mut chunks = Vec::with_capacity(needs.len());
+        for (at, sequence) in self.running.iter().enumerate().filter(|(at, _)| given[*at] > 0) {
+            let (tokens, output) = sequence.due(given[at]);
+            shares.push(Share { at, tokens: tokens.len(), prompt: sequence.in_prompt(), output });
+            chunks.push(Chunk { slot: sequence.slot, position: sequence.position, tokens, output });
+        }
+        if chunks.is_empty() {
             return false;
         }
-        let chunks: Vec<Chunk<'_>> = members
-            .iter()
-            .map(|&at| {
-                let sequence = &self.running[at];
-                let (tokens, logits) = sequence.due(PROMPT_STEP);
-                let output = if logits { Output::Logits } else { Output::None };
-                Chunk { slot: sequence.slot, position: sequence.position, tokens, output }
-            })
-            .collect();
-        let counts: Vec<(usize, bool)> = chunks.iter().map(|c| (c.tokens.len(), c.output == Output::Logits)).collect();
+        let began = Instant::now();
         let computed = self.engine.step(&chunks);
-        drop(chunks);
+        let rows = shares.iter().filter(|s| s.prompt).map(|s| s.tokens).sum();
         match computed {
-            Ok(rows) => self.take_rows(&members, &counts, rows),
+            Ok(results) => {
+                self.pace.observe(answers, rows, began.elapsed());
+                // Whoever had no part in it has not stalled: it waits for others.
+                self.running.iter().for_each(Sequence::touch);
+                self.take(&shares, results);
+            }
             Err(error) => {
                 tracing::error!(%error, "a step of the engine failed");
-                let text = format!("the engine failed: {error}");
-                self.end_all(members, |_| ApiError::new(ErrorCode::Internal, text.clone()));
+                self.lose(&shares, &format!("the engine failed: {error}"));
             }
         }
         true
     }
 
-    fn take_rows(&mut self, members: &[usize], counts: &[(usize, bool)], rows: Vec<Vec<f32>>) {
-        let mut rows = rows.into_iter();
+    /// What each running sequence could compute, oldest first.
+    fn needs(&mut self) -> Vec<Need> {
+        let now = Instant::now();
+        (0..self.running.len())
+            .map(|at| {
+                let (older, rest) = self.running.split_at_mut(at);
+                let sequence = &mut rest[0];
+                if let Work::Answer(answer) = &mut sequence.work {
+                    match answer.room(now) {
+                        Room::Free => {}
+                        Room::Full => return Need::Nothing,
+                        Room::Abandoned => {
+                            sequence.cancel();
+                            return Need::Nothing;
+                        }
+                    }
+                }
+                if sequence.waits(older) { Need::Nothing } else { sequence.need() }
+            })
+            .collect()
+    }
+
+    /// Hands the results of a step to its sequences and ends those that are over.
+    fn take(&mut self, shares: &[Share], results: Vec<Vec<f32>>) {
+        let mut results = results.into_iter();
         let mut ended = Vec::new();
-        for (&at, &(count, logits)) in members.iter().zip(counts) {
+        for &Share { at, tokens, prompt, output } in shares {
             let sequence = &mut self.running[at];
-            let prompt = if sequence.in_prompt() { count } else { 0 };
-            sequence.advance(count);
-            self.stats.computed(prompt, 0);
-            if !logits {
+            if sequence.leaves_tokens() {
+                self.slots.extend(sequence.slot, sequence.due(tokens).0);
+            }
+            sequence.advance(tokens);
+            self.stats.computed(if prompt { tokens } else { 0 }, usize::from(output == Output::Logits));
+            if output == Output::None {
                 continue;
             }
-            let said = rows.next().map(|mut row| sequence.choose(&mut row, self.tokenizer));
-            self.stats.computed(0, 1);
-            match said {
-                Some(Ok(Said::More)) => {}
-                Some(Ok(Said::End(reason))) => ended.push((at, Ok(reason))),
-                Some(Err(error)) => ended.push((at, Err(ApiError::new(ErrorCode::Internal, error.to_string())))),
-                None => ended.push((at, Err(ApiError::new(ErrorCode::Internal, "the engine gave too few logits")))),
-            }
+            let end = match (results.next(), &mut sequence.work) {
+                (None, _) => Some(Ended::Failed("the engine gave too few results")),
+                (Some(mut logits), Work::Answer(answer)) => match answer.choose(&mut logits, self.tokenizer) {
+                    Ok(Said::More) => None,
+                    Ok(Said::End(reason)) => Some(Ended::Answered(reason)),
+                    Err(unable) => Some(Ended::Unable(unable)),
+                },
+                (Some(states), Work::Embedding(pool, _)) => {
+                    pool.push(&states);
+                    (!sequence.in_prompt()).then_some(Ended::Embedded)
+                }
+            };
+            ended.extend(end.map(|end| (at, end)));
         }
         // From behind, so that the positions of the others stay.
         for (at, end) in ended.into_iter().rev() {
-            let sequence = self.running.remove(at);
-            self.release(sequence.slot);
-            match end {
-                Ok(reason) => {
-                    self.stats.finished();
-                    sequence.finish(reason);
+            self.end(at, end);
+        }
+    }
+
+    fn end(&mut self, at: usize, end: Ended) {
+        let sequence = self.remove(at);
+        let slot = sequence.slot;
+        match end {
+            Ended::Answered(reason) => {
+                self.stats.finished();
+                sequence.finish(reason);
+            }
+            Ended::Embedded => {
+                let finite = sequence.embed();
+                if finite {
+                    self.stats.finished()
+                } else {
+                    self.stats.failed()
                 }
-                Err(error) => {
-                    self.stats.failed();
-                    sequence.fail(error);
+                if !finite {
+                    self.forget(slot);
                 }
+            }
+            Ended::Unable(unable) => {
+                self.stats.failed();
+                if matches!(unable, Unable::Logits(_)) {
+                    self.forget(slot);
+                }
+                sequence.fail(unable.into());
+            }
+            Ended::Failed(text) => {
+                self.stats.failed();
+                self.forget(slot);
+                sequence.fail(ApiError::new(ErrorCode::Internal, text));
             }
         }
     }
 
-    fn end_all(&mut self, members: Vec<usize>, error: impl Fn(&Sequence) -> ApiError) {
-        for at in members.into_iter().rev() {
-            let sequence = self.running.remove(at);
-            self.release(sequence.slot);
+    /// A step failed: its sequences are lost.
+    fn lose(&mut self, shares: &[Share], text: &str) {
+        for share in shares.iter().rev() {
+            let sequence = self.remove(share.at);
+            self.forget(sequence.slot);
             self.stats.failed();
-            let error = error(&sequence);
-            sequence.fail(error);
+            sequence.fail(ApiError::new(ErrorCode::Internal, text));
         }
     }
 }

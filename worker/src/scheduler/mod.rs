@@ -1,21 +1,32 @@
 //! Sharing one engine between requests: a bounded queue in front of slots, one thread that computes.
+//!
+//! Every step has the next token of all running answers and, beside them, pieces of the prompts that are entering ([`plan`]), as much
+//! as the time of a step allows ([`pace`]). What a slot holds stays after its request; a prompt that begins alike takes it from
+//! there ([`slots`]), even while the other runs.
 
+mod answer;
 mod engine_loop;
+mod pace;
+mod plan;
+mod pooling;
+mod registry;
 mod sequence;
+mod slots;
 mod stats;
 
-pub use sequence::{End, Event};
 pub use stats::{Snapshot, Stats};
 
-use rbee_engine::Engine;
+use crate::constraint::{ConstraintError, Grammar, Grammars};
+use crate::sampler::TokenLogprobs;
+use rbee_engine::{Engine, Kind};
 use rbee_tokenizer::Tokenizer;
-use rbee_wire::openai::Sampling;
+use rbee_wire::openai::{Constraint, FinishReason, Sampling};
 use rbee_wire::{ApiError, ErrorCode};
-use std::collections::HashMap;
+use registry::{Entry, Registry};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Requests that may wait while all slots are taken.
 pub const QUEUE: usize = 512;
@@ -34,80 +45,97 @@ pub struct Generation {
     /// Not empty and shorter than the context.
     pub prompt: Vec<u32>,
     pub sampling: Sampling,
+    /// The form that `sampling` asks for, as [`Scheduler::grammar`] made it; several answers of one request share it as clones.
+    pub grammar: Option<Grammar>,
     /// Used when the request has no seed of its own.
     pub seed: u64,
 }
 
-/// What the engine thread shares with whoever waits for an answer.
+/// What happens to a request, in order: `Started`, one `Token` per token, one `End`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// It has a slot.
+    Started,
+    /// A token was chosen; its text may be empty while half a character or a possible stop string is held back.
+    Token {
+        text: String,
+        /// Of the tokens whose text this is, when they were asked for. An end token has no bytes, but its log probability is told
+        /// too. All of an answer's texts of tokens together are the answer's text.
+        logprobs: Vec<TokenLogprobs>,
+    },
+    End(End),
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    Finished {
+        reason: FinishReason,
+        prompt_tokens: u32,
+        /// Of the prompt's tokens those that were not computed again.
+        cached_tokens: u32,
+        completion_tokens: u32,
+    },
+    Failed(ApiError),
+}
+
+/// What the engine thread shares with whoever waits for a request.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+struct Shared {
     canceled: AtomicBool,
-    /// Grows with every computed step of this request.
+    /// Grows with every computed step while this request has a slot.
     progress: AtomicU64,
 }
 
 /// A request as it lies in the queue.
 struct Job {
-    generation: Generation,
-    events: mpsc::Sender<Event>,
+    order: Order,
     shared: Arc<Shared>,
     /// Its place among slots and queue; free when the job is dropped.
     _place: OwnedSemaphorePermit,
 }
 
+enum Order {
+    Answer(Box<Generation>, mpsc::Sender<Event>),
+    Embedding(Vec<u32>, oneshot::Sender<Result<Vec<f32>, ApiError>>),
+}
+
+impl Job {
+    fn canceled(&self) -> bool {
+        let deserted = match &self.order {
+            Order::Answer(_, events) => events.is_closed(),
+            Order::Embedding(_, reply) => reply.is_closed(),
+        };
+        deserted || self.shared.canceled.load(Ordering::Relaxed)
+    }
+
+    fn fail(self, error: ApiError) {
+        match self.order {
+            Order::Answer(_, events) => {
+                let _ = events.try_send(Event::End(End::Failed(error)));
+            }
+            Order::Embedding(_, reply) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+}
+
 /// An answer that is on its way. Dropping it cancels the request.
 pub struct Ticket {
     pub events: mpsc::Receiver<Event>,
-    shared: Arc<Shared>,
-    id: String,
-    registry: Arc<Registry>,
+    entry: Entry,
 }
 
 impl Ticket {
     /// A number that grows while the engine works on this request.
     pub fn progress(&self) -> u64 {
-        self.shared.progress.load(Ordering::Relaxed)
+        self.entry.shared.progress.load(Ordering::Relaxed)
     }
 
     /// Ends the request at the next token.
     pub fn cancel(&self) {
-        self.shared.canceled.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.cancel();
-        self.registry.remove(&self.id, &self.shared);
-    }
-}
-
-/// Requests by id, for cancelling from outside.
-#[derive(Default)]
-struct Registry(Mutex<HashMap<String, Vec<Arc<Shared>>>>);
-
-impl Registry {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Vec<Arc<Shared>>>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add(&self, id: &str, shared: &Arc<Shared>) {
-        self.with(|map| map.entry(id.to_owned()).or_default().push(shared.clone()));
-    }
-
-    fn remove(&self, id: &str, shared: &Arc<Shared>) {
-        self.with(|map| {
-            if let Some(list) = map.get_mut(id) {
-                list.retain(|s| !Arc::ptr_eq(s, shared));
-                if list.is_empty() {
-                    map.remove(id);
-                }
-            }
-        });
-    }
-
-    fn cancel(&self, id: &str) {
-        self.with(|map| map.get(id).into_iter().flatten().for_each(|s| s.canceled.store(true, Ordering::Relaxed)));
+        self.entry.shared.canceled.store(true, Ordering::Relaxed);
     }
 }
 
@@ -117,7 +145,10 @@ pub struct Scheduler {
     jobs: sync_mpsc::Sender<Job>,
     places: Arc<Semaphore>,
     registry: Arc<Registry>,
+    grammars: Arc<Grammars>,
     stats: Arc<Stats>,
+    kind: Kind,
+    context_length: usize,
 }
 
 impl Scheduler {
@@ -129,6 +160,8 @@ impl Scheduler {
         dead: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
         let places = Arc::new(Semaphore::new(engine.slots() + QUEUE));
+        let (kind, context_length) = (engine.kind(), engine.context_length());
+        let grammars = Arc::new(Grammars::new(tokenizer.clone()));
         let (jobs, receiver) = sync_mpsc::channel();
         let thread_stats = stats.clone();
         std::thread::Builder::new().name("engine".into()).spawn(move || {
@@ -136,32 +169,81 @@ impl Scheduler {
             engine_loop::run(engine, &tokenizer, &receiver, &thread_stats);
             alarm.silence();
         })?;
-        Ok(Self { jobs, places, registry: Arc::default(), stats })
+        Ok(Self { jobs, places, registry: Arc::default(), grammars, stats, kind, context_length })
+    }
+
+    /// How the engine's model reads a sequence.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Compiles the form that answers shall have, within about a second. Blocks: not for the async threads.
+    pub fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
+        self.grammars.compile(constraint)
+    }
+
+    /// Compiles a grammar in llguidance's Lark syntax. Blocks like [`Scheduler::grammar`].
+    pub fn lark_grammar(&self, grammar: String) -> Result<Grammar, ConstraintError> {
+        self.grammars.compile_lark(grammar)
     }
 
     /// Puts a request into the queue.
     pub fn submit(&self, generation: Generation) -> Result<Ticket, ApiError> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            self.stats.rejected();
-            let text = format!("all slots are busy and {QUEUE} requests wait; try again later");
-            return Err(ApiError::new(ErrorCode::AllSlotsBusy, text).with_retry_after(RETRY_AFTER));
-        };
-        let (sender, events) = mpsc::channel(EVENTS);
-        let shared = Arc::new(Shared::default());
-        let id = generation.id.clone();
-        self.registry.add(&id, &shared);
-        let ticket = Ticket { events, shared: shared.clone(), id, registry: self.registry.clone() };
-        let job = Job { generation, events: sender, shared, _place: place };
-        if self.jobs.send(job).is_err() {
-            return Err(ApiError::new(ErrorCode::WorkerCrashed, "the engine of this worker has ended"));
+        self.submit_all(vec![generation]).and_then(|mut tickets| tickets.pop().ok_or_else(dead))
+    }
+
+    /// Puts the answers of one request into the queue, side by side, or none of them.
+    pub fn submit_all(&self, generations: Vec<Generation>) -> Result<Vec<Ticket>, ApiError> {
+        if self.kind == Kind::Encoder {
+            let text = "this model gives embeddings only; ask /v1/embeddings";
+            return Err(ApiError::invalid("model", text));
         }
-        Ok(ticket)
+        let mut places = self.places(generations.len())?;
+        let mut tickets = Vec::with_capacity(generations.len());
+        for generation in generations {
+            let (sender, events) = mpsc::channel(EVENTS);
+            let entry = Entry::new(&self.registry, generation.id.clone());
+            let place = places.split(1).ok_or_else(dead)?;
+            self.send(Order::Answer(Box::new(generation), sender), &entry, place)?;
+            tickets.push(Ticket { events, entry });
+        }
+        Ok(tickets)
+    }
+
+    /// The embedding of a text: hidden states, pooled as the model's file says, of length 1. Dropping the future cancels it.
+    pub async fn embed(&self, id: String, tokens: Vec<u32>) -> Result<Vec<f32>, ApiError> {
+        if tokens.is_empty() {
+            return Err(ApiError::invalid("input", "the text has no tokens"));
+        }
+        if tokens.len() > self.context_length {
+            return Err(ApiError::context_length_exceeded("input", tokens.len(), self.context_length));
+        }
+        let (sender, reply) = oneshot::channel();
+        let entry = Entry::new(&self.registry, id);
+        self.send(Order::Embedding(tokens, sender), &entry, self.places(1)?)?;
+        reply.await.unwrap_or_else(|_| Err(dead()))
+    }
+
+    fn places(&self, count: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.places.clone().try_acquire_many_owned(count as u32).map_err(|_| {
+            self.stats.rejected();
+            let text = format!("all slots are busy and the queue of {QUEUE} requests is full; try again later");
+            ApiError::new(ErrorCode::AllSlotsBusy, text).with_retry_after(RETRY_AFTER)
+        })
+    }
+
+    fn send(&self, order: Order, entry: &Entry, place: OwnedSemaphorePermit) -> Result<(), ApiError> {
+        self.jobs.send(Job { order, shared: entry.shared.clone(), _place: place }).map_err(|_| dead())
     }
 
     /// Cancels every request with this id; none is fine too.
     pub fn cancel(&self, id: &str) {
         self.registry.cancel(id);
     }
+}
+
+fn dead() -> ApiError {
+    ApiError::new(ErrorCode::WorkerCrashed, "the engine of this worker has ended")
 }
 
 /// Calls its function when the thread unwinds.

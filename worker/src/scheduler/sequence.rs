@@ -1,168 +1,188 @@
-//! One request in a slot: what it has, what it needs next, what it says.
+//! One request in a slot: its prompt, how far it is, and what it is for.
 
-use super::{Generation, Job, Shared};
-use crate::sampler::{NoFiniteLogit, Sampler, TokenLogprobs};
-use rbee_tokenizer::{TextStream, Tokenizer};
+use super::answer::Answer;
+use super::plan::Need;
+use super::pooling::Pool;
+use super::slots::common;
+use super::{Job, Order, Shared};
+use rbee_engine::{Engine, Kind, Output};
 use rbee_wire::openai::FinishReason;
 use rbee_wire::{ApiError, ErrorCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// What happens to a request, in order: `Started`, one `Token` per token, one `End`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// It has a slot.
-    Started,
-    /// A token was chosen; its text may be empty while half a character or a possible stop string is held back.
-    Token {
-        text: String,
-        /// Of the chosen token, when they were asked for; an end token has no bytes but its log probability is told too.
-        logprobs: Option<TokenLogprobs>,
-    },
-    End(End),
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum End {
-    Finished { reason: FinishReason, prompt_tokens: u32, completion_tokens: u32 },
-    Failed(ApiError),
-}
-
-/// A client may leave its events unread for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A sequence waits for another that computes the same beginning, if so many tokens can be taken from it at least.
+const WORTH_WAITING: usize = 32;
 
 /// A request that holds a slot.
 pub(super) struct Sequence {
+    /// Grows from sequence to sequence.
+    pub number: u64,
     pub slot: usize,
     /// Tokens that the engine holds.
     pub position: usize,
-    prompt: Vec<u32>,
-    /// The token chosen last, not yet given to the engine.
-    next: u32,
-    generated: usize,
-    budget: usize,
-    sampler: Sampler,
-    text: TextStream,
-    events: mpsc::Sender<Event>,
+    /// Tokens of the prompt that were there already.
+    pub cached: usize,
+    pub prompt: Vec<u32>,
+    pub work: Work,
+    /// An older sequence whose prompt begins alike.
+    leader: Option<Leader>,
+    /// Whether its prompt is computed as a whole, and leaves nothing behind.
+    whole: bool,
     shared: Arc<Shared>,
-    blocked_since: Option<Instant>,
     /// Held until the sequence ends.
-    _job_place: tokio::sync::OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
-/// What a chosen token means for its sequence.
-pub(super) enum Said {
-    More,
-    End(FinishReason),
+/// What a sequence is computed for.
+pub(super) enum Work {
+    Answer(Box<Answer>),
+    Embedding(Pool, oneshot::Sender<Result<Vec<f32>, ApiError>>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leader {
+    number: u64,
+    common: usize,
 }
 
 impl Sequence {
-    /// Gives a job a slot of an engine with this context.
-    pub fn start(job: Job, slot: usize, context_length: usize) -> Self {
-        let Job { generation, events, shared, _place } = job;
-        let Generation { prompt, sampling, seed, .. } = generation;
-        let room = context_length.saturating_sub(prompt.len());
-        let budget = sampling.max_tokens.map_or(room, |n| (n as usize).min(room));
-        let sampler = Sampler::new(&sampling, seed, &prompt);
-        // The channel is fresh: there is room for the first event.
-        let _ = events.try_send(Event::Started);
-        Self {
-            slot,
-            position: 0,
-            prompt,
-            next: 0,
-            generated: 0,
-            budget,
-            sampler,
-            text: TextStream::new(sampling.stop),
-            events,
-            shared,
-            blocked_since: None,
-            _job_place: _place,
-        }
+    /// Gives a job a slot that holds the first `cached` tokens of its prompt. `others` are those that are older.
+    pub fn start(job: Job, number: u64, (slot, cached): (usize, usize), engine: &dyn Engine, others: &[Self]) -> Self {
+        let Job { order, shared, _place } = job;
+        let (prompt, work) = match order {
+            Order::Answer(generation, events) => {
+                let prompt = generation.prompt.clone();
+                (prompt, Work::Answer(Box::new(Answer::start(*generation, events, engine.context_length()))))
+            }
+            Order::Embedding(prompt, reply) => {
+                (prompt, Work::Embedding(Pool::new(engine.pooling(), engine.embedding_length()), reply))
+            }
+        };
+        let whole = engine.kind() == Kind::Encoder;
+        let mut sequence =
+            Self { number, slot, position: cached, cached, prompt, work, leader: None, whole, shared, _place };
+        sequence.find_leader(others);
+        sequence
     }
 
     pub fn canceled(&self) -> bool {
-        self.shared.canceled.load(Ordering::Relaxed) || self.events.is_closed()
+        let deserted = match &self.work {
+            Work::Answer(answer) => answer.is_deserted(),
+            Work::Embedding(_, reply) => reply.is_closed(),
+        };
+        deserted || self.shared.canceled.load(Ordering::Relaxed)
+    }
+
+    /// Ends it at the next look.
+    pub fn cancel(&self) {
+        self.shared.canceled.store(true, Ordering::Relaxed);
     }
 
     pub fn in_prompt(&self) -> bool {
         self.position < self.prompt.len()
     }
 
-    /// Tokens to compute next, at most `limit` of the prompt; whether they reach the point where a token is chosen.
-    pub fn due(&self, limit: usize) -> (&[u32], bool) {
-        if !self.in_prompt() {
-            return (std::slice::from_ref(&self.next), true);
-        }
-        let end = self.prompt.len().min(self.position + limit);
-        (&self.prompt[self.position..end], end == self.prompt.len())
+    /// Whether the beginning of its prompt may be taken from others: an embedding needs every token's state.
+    pub fn can_share(&self) -> bool {
+        matches!(self.work, Work::Answer(_)) && self.in_prompt()
     }
 
-    /// Whether there is room for the events of a token. A client that leaves no room for too long loses its request.
-    pub fn has_room(&mut self, now: Instant) -> bool {
-        // A token, and the end with what was held back.
-        if self.events.capacity() >= 3 {
-            self.blocked_since = None;
-            return true;
+    /// Whether others may take what its slot holds.
+    pub fn leaves_tokens(&self) -> bool {
+        !self.whole
+    }
+
+    /// What it could compute next, apart from what its client allows.
+    pub fn need(&self) -> Need {
+        match self.prompt.len() - self.position.min(self.prompt.len()) {
+            0 => Need::Token,
+            left if self.whole => Need::Whole(left),
+            left => Need::Prompt(left),
         }
-        let since = *self.blocked_since.get_or_insert(now);
-        if now.duration_since(since) > PATIENCE {
-            self.shared.canceled.store(true, Ordering::Relaxed);
+    }
+
+    /// The next `count` tokens, and what is wanted of them.
+    pub fn due(&self, count: usize) -> (&[u32], Output) {
+        let end = self.prompt.len().min(self.position + count);
+        match &self.work {
+            Work::Embedding(..) => (&self.prompt[self.position..end], Output::Hidden),
+            Work::Answer(answer) if !self.in_prompt() => (std::slice::from_ref(&answer.next), Output::Logits),
+            Work::Answer(_) if end == self.prompt.len() => (&self.prompt[self.position..end], Output::Logits),
+            Work::Answer(_) => (&self.prompt[self.position..end], Output::None),
         }
-        false
     }
 
     /// The engine computed `count` tokens of this sequence.
     pub fn advance(&mut self, count: usize) {
         self.position += count;
+    }
+
+    /// Tells who waits for this sequence that the engine works.
+    pub fn touch(&self) {
         self.shared.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Chooses a token from logits and says it.
-    pub fn choose(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<Said, NoFiniteLogit> {
-        let token = self.sampler.sample(logits)?;
-        if tokenizer.is_end(token) {
-            let rest = self.text.finish();
-            if !rest.text.is_empty() {
-                self.say(rest.text);
+    /// Its slot holds `length` tokens of its prompt, from another slot.
+    pub fn copied(&mut self, length: usize) {
+        self.cached += length - self.position;
+        self.position = length;
+    }
+
+    /// Whether it is better to wait until an older sequence has computed what both begin with. `older` are those.
+    pub fn waits(&mut self, older: &[Self]) -> bool {
+        let Some(leader) = self.leader.filter(|_| self.can_share()) else { return false };
+        match older.iter().find(|s| s.number == leader.number) {
+            Some(found) => found.position < leader.common && leader.common >= self.position + WORTH_WAITING,
+            None => {
+                self.find_leader(older);
+                self.leader.is_some()
             }
-            return Ok(Said::End(FinishReason::Stop));
         }
-        self.next = token;
-        self.generated += 1;
-        let mut piece = self.text.push(tokenizer.bytes(token));
-        let full = self.generated >= self.budget;
-        if full && !piece.stopped {
-            let rest = self.text.finish();
-            piece.text += &rest.text;
-            piece.stopped = rest.stopped;
-        }
-        self.say(piece.text);
-        Ok(match (piece.stopped, full) {
-            (true, _) => Said::End(FinishReason::Stop),
-            (false, true) => Said::End(FinishReason::Length),
-            (false, false) => Said::More,
-        })
     }
 
-    fn say(&self, text: String) {
-        // Room was checked before the step; a closed channel shows as canceled before the next.
-        let _ = self.events.try_send(Event::Token { text, logprobs: None });
+    /// The oldest of those that have most in common with it and have not computed that yet.
+    fn find_leader(&mut self, older: &[Self]) {
+        self.leader = None;
+        if !self.can_share() {
+            return;
+        }
+        for other in older.iter().filter(|s| s.in_prompt() && s.leaves_tokens()) {
+            let common = common(&other.prompt, &self.prompt);
+            let best = self.leader.map_or(self.position + WORTH_WAITING - 1, |l| l.common);
+            if common > best.max(other.position) {
+                self.leader = Some(Leader { number: other.number, common });
+            }
+        }
     }
 
-    /// The sequence is over.
+    /// The answer is over.
     pub fn finish(self, reason: FinishReason) {
-        let (prompt_tokens, completion_tokens) = (self.prompt.len() as u32, self.generated as u32);
-        let _ = self.events.try_send(Event::End(End::Finished { reason, prompt_tokens, completion_tokens }));
+        if let Work::Answer(answer) = self.work {
+            answer.finish(reason, self.prompt.len(), self.cached);
+        }
+    }
+
+    /// The embedding is complete. False if the model gave no numbers.
+    pub fn embed(self) -> bool {
+        let Work::Embedding(pool, reply) = self.work else { return true };
+        let embedding = pool.finish().ok_or_else(|| {
+            ApiError::new(ErrorCode::Internal, "the model gave no finite embedding; the file may be damaged")
+        });
+        let finite = embedding.is_ok();
+        let _ = reply.send(embedding);
+        finite
     }
 
     /// The sequence is lost.
     pub fn fail(self, error: ApiError) {
-        let _ = self.events.try_send(Event::End(End::Failed(error)));
+        match self.work {
+            Work::Answer(answer) => answer.fail(error),
+            Work::Embedding(_, reply) => {
+                let _ = reply.send(Err(error));
+            }
+        }
     }
 }
 

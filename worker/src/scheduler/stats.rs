@@ -8,6 +8,7 @@ pub struct Stats {
     waiting: AtomicU64,
     running: AtomicU64,
     prompt_tokens: AtomicU64,
+    reused_tokens: AtomicU64,
     generated_tokens: AtomicU64,
     finished: AtomicU64,
     canceled: AtomicU64,
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub running: u64,
     /// Tokens of prompts that were computed.
     pub prompt_tokens: u64,
+    /// Tokens of prompts that were not computed, as a slot held them already.
+    pub prompt_tokens_reused: u64,
     /// Tokens of answers.
     pub generated_tokens: u64,
     pub finished: u64,
@@ -42,6 +45,7 @@ impl Stats {
             waiting: self.waiting.load(Relaxed),
             running: self.running.load(Relaxed),
             prompt_tokens: self.prompt_tokens.load(Relaxed),
+            prompt_tokens_reused: self.reused_tokens.load(Relaxed),
             generated_tokens: self.generated_tokens.load(Relaxed),
             finished: self.finished.load(Relaxed),
             canceled: self.canceled.load(Relaxed),
@@ -69,6 +73,10 @@ impl Stats {
     pub(super) fn computed(&self, prompt: usize, generated: usize) {
         self.prompt_tokens.fetch_add(prompt as u64, Relaxed);
         self.generated_tokens.fetch_add(generated as u64, Relaxed);
+    }
+
+    pub(super) fn reused(&self, tokens: usize) {
+        self.reused_tokens.fetch_add(tokens as u64, Relaxed);
     }
 
     pub(super) fn finished(&self) {

@@ -1,18 +1,26 @@
 //! The scheduler with an engine that says what it is told, and with the real one.
 
+mod forms;
+mod sharing;
+
 use super::*;
 use crate::testing::{reference, tinybee_bytes, tinybee_header, tinybee_tokenizer, wait_until};
-use rbee_engine::candle::{CandleEngine, Options, WeightMode};
+use bytes::Bytes;
 use rbee_engine::fake::FakeEngine;
-use rbee_engine::{Chunk, EngineError};
+use rbee_engine::source::Source;
+use rbee_engine::{Chunk, Device, EngineError, Options, load};
 use rbee_wire::openai::FinishReason;
 use std::sync::mpsc::sync_channel;
 
 const END: u32 = 2;
 
 fn start(engine: impl Engine + 'static) -> (Scheduler, Arc<Stats>) {
+    start_boxed(Box::new(engine))
+}
+
+fn start_boxed(engine: Box<dyn Engine>) -> (Scheduler, Arc<Stats>) {
     let stats = Arc::new(Stats::default());
-    let scheduler = Scheduler::start(Box::new(engine), tinybee_tokenizer(), stats.clone(), || {}).unwrap();
+    let scheduler = Scheduler::start(engine, tinybee_tokenizer(), stats.clone(), || {}).unwrap();
     (scheduler, stats)
 }
 
@@ -21,7 +29,13 @@ fn fake(slots: usize, script: &[u32]) -> FakeEngine {
 }
 
 fn generation(id: &str, sampling: Sampling) -> Generation {
-    Generation { id: id.into(), prompt: vec![5, 6, 7], sampling: Sampling { temperature: 0.0, ..sampling }, seed: 1 }
+    Generation {
+        id: id.into(),
+        prompt: vec![5, 6, 7],
+        sampling: Sampling { temperature: 0.0, ..sampling },
+        grammar: None,
+        seed: 1,
+    }
 }
 
 fn plain(id: &str) -> Generation {
@@ -41,8 +55,19 @@ async fn collect(ticket: &mut Ticket) -> (Vec<String>, Option<End>) {
     (texts, None)
 }
 
-fn finished(reason: FinishReason, completion_tokens: u32) -> Option<End> {
-    Some(End::Finished { reason, prompt_tokens: 3, completion_tokens })
+/// How an answer to `plain`'s prompt ended, and how many of its tokens it had.
+fn finished(reason: FinishReason, completion_tokens: u32) -> Option<(FinishReason, u32, u32)> {
+    Some((reason, 3, completion_tokens))
+}
+
+/// An end without the number of cached tokens, which depends on what else was computed.
+fn ended(end: Option<End>) -> Option<(FinishReason, u32, u32)> {
+    match end {
+        Some(End::Finished { reason, prompt_tokens, completion_tokens, .. }) => {
+            Some((reason, prompt_tokens, completion_tokens))
+        }
+        Some(End::Failed(_)) | None => None,
+    }
 }
 
 #[tokio::test]
@@ -51,23 +76,23 @@ async fn an_answer_ends_at_its_end_token_its_budget_or_a_stop_string() {
     let (scheduler, stats) = start(fake(1, &case.greedy_ids));
     let tokens = case.greedy_ids.len() as u32;
     let (texts, end) = collect(&mut scheduler.submit(plain("a")).unwrap()).await;
-    assert_eq!((texts.concat(), end), (case.greedy_text.clone(), finished(FinishReason::Stop, tokens)));
+    assert_eq!((texts.concat(), ended(end)), (case.greedy_text.clone(), finished(FinishReason::Stop, tokens)));
     let five = generation("b", Sampling { max_tokens: Some(5), ..Sampling::default() });
     let (texts, end) = collect(&mut scheduler.submit(five).unwrap()).await;
-    assert_eq!((texts.len(), end), (5, finished(FinishReason::Length, 5)));
+    assert_eq!((texts.len(), ended(end)), (5, finished(FinishReason::Length, 5)));
     let stop = generation("c", Sampling { stop: vec!["small lang".into()], ..Sampling::default() });
     let (texts, end) = collect(&mut scheduler.submit(stop).unwrap()).await;
     assert_eq!(texts.concat(), "I am tinybee, a very ");
     assert!(matches!(end, Some(End::Finished { reason: FinishReason::Stop, .. })), "{end:?}");
     assert_eq!(stats.snapshot().finished, 3);
-    assert_eq!(stats.snapshot().prompt_tokens, 9);
+    assert_eq!((stats.snapshot().prompt_tokens, stats.snapshot().prompt_tokens_reused), (5, 4));
 }
 
 #[tokio::test]
 async fn the_context_bounds_an_answer() {
     let (scheduler, _) = start(FakeEngine::new(1, 10, 1280, vec![50; 100], END));
     let (texts, end) = collect(&mut scheduler.submit(plain("a")).unwrap()).await;
-    assert_eq!((texts.len(), end), (7, finished(FinishReason::Length, 7)));
+    assert_eq!((texts.len(), ended(end)), (7, finished(FinishReason::Length, 7)));
 }
 
 #[tokio::test]
@@ -113,9 +138,9 @@ async fn a_client_that_does_not_read_pauses_only_its_own_slot() {
     let (scheduler, _) = start(fake(2, &[50; 600]));
     let mut slow = scheduler.submit(plain("slow")).unwrap();
     let (texts, end) = collect(&mut scheduler.submit(plain("quick")).unwrap()).await;
-    assert_eq!((texts.len(), end), (600, finished(FinishReason::Stop, 600)));
+    assert_eq!((texts.len(), ended(end)), (600, finished(FinishReason::Stop, 600)));
     let (texts, end) = collect(&mut slow).await;
-    assert_eq!((texts.len(), end), (600, finished(FinishReason::Stop, 600)), "nothing is lost");
+    assert_eq!((texts.len(), ended(end)), (600, finished(FinishReason::Stop, 600)), "nothing is lost");
 }
 
 #[tokio::test]
@@ -174,21 +199,22 @@ async fn a_panic_of_the_engine_is_told_and_ends_the_requests() {
 #[tokio::test]
 async fn several_at_once_get_what_each_gets_alone() {
     let engine = |slots| {
-        let options = Options { slots, context_length: 256, weights: WeightMode::AsStored, threads: 1 };
-        CandleEngine::load(&tinybee_header(), tinybee_bytes(), options, &mut |_| {}).unwrap()
+        let options = Options { slots, context_length: 256, threads: 1, device: Device::Cpu };
+        let source = Source::gguf(&tinybee_header(), &Bytes::from_static(tinybee_bytes())).unwrap();
+        load(source, options, &mut |_| {}).unwrap()
     };
     let cases = reference();
     let request = |n: usize| {
         let sampling = Sampling { max_tokens: Some(120), ..Sampling::default() };
         Generation { prompt: cases[n].prompt_ids.clone(), ..generation(&n.to_string(), sampling) }
     };
-    let (alone, _) = start(engine(1));
-    let (together, _) = start(engine(4));
+    let (alone, _) = start_boxed(engine(1));
+    let (together, _) = start_boxed(engine(4));
     let mut tickets: Vec<Ticket> = (0..cases.len()).map(|n| together.submit(request(n)).unwrap()).collect();
     for (n, ticket) in tickets.iter_mut().enumerate() {
         let (texts, end) = collect(ticket).await;
         let (expected, expected_end) = collect(&mut alone.submit(request(n)).unwrap()).await;
-        assert_eq!((texts.concat(), end), (expected.concat(), expected_end), "{}", cases[n].prompt);
+        assert_eq!((texts.concat(), ended(end)), (expected.concat(), ended(expected_end)), "{}", cases[n].prompt);
         if cases[n].exact {
             assert_eq!(texts.concat(), cases[n].greedy_text);
         }

@@ -1,0 +1,208 @@
+//! The answer of one request as it grows: chooses tokens, says their text, knows when it ends.
+
+use super::{End, Event, Generation};
+use crate::constraint::{Grammar, Stuck};
+use crate::sampler::{Chosen, Logprobs, NoFiniteLogit, Sampler, TokenLogprob, TokenLogprobs};
+use rbee_tokenizer::{TextStream, Tokenizer};
+use rbee_wire::openai::FinishReason;
+use rbee_wire::{ApiError, ErrorCode};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// A client may leave its events unread for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why no token could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unable {
+    #[error(transparent)]
+    Logits(#[from] NoFiniteLogit),
+    #[error(transparent)]
+    Grammar(#[from] Stuck),
+}
+
+impl From<Unable> for ApiError {
+    fn from(unable: Unable) -> Self {
+        Self::new(ErrorCode::Internal, unable.to_string())
+    }
+}
+
+/// What a chosen token means for its answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    More,
+    End(FinishReason),
+}
+
+/// Whether a client leaves room for the next token.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Free,
+    Full,
+    /// It has been full for so long that the client is given up.
+    Abandoned,
+}
+
+pub(super) struct Answer {
+    /// The token chosen last, not yet given to the engine.
+    pub next: u32,
+    generated: usize,
+    budget: usize,
+    sampler: Sampler,
+    grammar: Option<Grammar>,
+    text: TextStream,
+    logprobs: Option<Held>,
+    events: mpsc::Sender<Event>,
+    blocked_since: Option<Instant>,
+}
+
+impl Answer {
+    /// The answer to a prompt in an engine with this context. Says that it has started.
+    pub fn start(generation: Generation, events: mpsc::Sender<Event>, context_length: usize) -> Self {
+        let Generation { prompt, sampling, seed, grammar, id: _ } = generation;
+        let room = context_length.saturating_sub(prompt.len());
+        let sampler = Sampler::new(&sampling, seed, &prompt);
+        // The channel is fresh: there is room for the first event.
+        let _ = events.try_send(Event::Started);
+        Self {
+            next: 0,
+            generated: 0,
+            budget: sampling.max_tokens.map_or(room, |n| (n as usize).min(room)),
+            sampler,
+            grammar,
+            logprobs: sampling.logprobs.map(|_| Held::default()),
+            text: TextStream::new(sampling.stop),
+            events,
+            blocked_since: None,
+        }
+    }
+
+    /// Nobody listens any more.
+    pub fn is_deserted(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Whether there is room for the events of a token.
+    pub fn room(&mut self, now: Instant) -> Room {
+        // A token, and the end with what was held back.
+        if self.events.capacity() >= 3 {
+            self.blocked_since = None;
+            return Room::Free;
+        }
+        let since = *self.blocked_since.get_or_insert(now);
+        if now.duration_since(since) > PATIENCE { Room::Abandoned } else { Room::Full }
+    }
+
+    /// Chooses a token from logits, which it changes, and says it.
+    pub fn choose(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<Said, Unable> {
+        let mask = match &mut self.grammar {
+            Some(grammar) => Some(grammar.mask()?),
+            None => None,
+        };
+        let Chosen { token, logprobs } = self.sampler.sample(logits, mask)?;
+        let ends = tokenizer.is_end(token);
+        if let (Some(held), Some(logprobs)) = (&mut self.logprobs, logprobs) {
+            held.push(token, logprobs, tokenizer);
+        }
+        if ends {
+            let rest = self.text.finish().text;
+            if !rest.is_empty() || self.logprobs.is_some() {
+                self.say(rest, true);
+            }
+            return Ok(Said::End(FinishReason::Stop));
+        }
+        self.next = token;
+        self.generated += 1;
+        let complete = match &mut self.grammar {
+            Some(grammar) => grammar.accept(token)?,
+            None => false,
+        };
+        let mut piece = self.text.push(tokenizer.bytes(token));
+        let full = self.generated >= self.budget;
+        if (full || complete) && !piece.stopped {
+            let rest = self.text.finish();
+            piece.text += &rest.text;
+            piece.stopped = rest.stopped;
+        }
+        self.say(piece.text, piece.stopped || full || complete);
+        Ok(match (piece.stopped || complete, full) {
+            (true, _) => Said::End(FinishReason::Stop),
+            (false, true) => Said::End(FinishReason::Length),
+            (false, false) => Said::More,
+        })
+    }
+
+    fn say(&mut self, text: String, last: bool) {
+        let logprobs = self.logprobs.as_mut().map(|held| held.release(&text, last)).unwrap_or_default();
+        // Room was checked before the step; a closed channel shows as deserted before the next.
+        let _ = self.events.try_send(Event::Token { text, logprobs });
+    }
+
+    /// The answer is over.
+    pub fn finish(self, reason: FinishReason, prompt_tokens: usize, cached_tokens: usize) {
+        let _ = self.events.try_send(Event::End(End::Finished {
+            reason,
+            prompt_tokens: prompt_tokens as u32,
+            cached_tokens: cached_tokens as u32,
+            completion_tokens: self.generated as u32,
+        }));
+    }
+
+    /// The answer is lost.
+    pub fn fail(self, error: ApiError) {
+        let _ = self.events.try_send(Event::End(End::Failed(error)));
+    }
+}
+
+/// Log probabilities of tokens whose text has not left yet.
+struct Held {
+    /// The text without stop strings: what each token adds to it.
+    plain: TextStream,
+    waiting: VecDeque<TokenLogprobs>,
+    /// Bytes of text that left ahead of the token that waits first.
+    ahead: usize,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { plain: TextStream::new(Vec::new()), waiting: VecDeque::new(), ahead: 0 }
+    }
+}
+
+impl Held {
+    fn push(&mut self, token: u32, logprobs: Logprobs, tokenizer: &Tokenizer) {
+        let of = |id: u32, logprob: f32| TokenLogprob { bytes: tokenizer.bytes(id).to_vec(), logprob };
+        let text =
+            if tokenizer.is_end(token) { self.plain.finish() } else { self.plain.push(tokenizer.bytes(token)) }.text;
+        let top = logprobs.top.iter().map(|&(id, logprob)| of(id, logprob)).collect();
+        self.waiting.push_back(TokenLogprobs { text, token: of(token, logprobs.chosen), top });
+    }
+
+    /// The tokens whose whole text has left with `text`; with the last text also what a stop string left of one.
+    fn release(&mut self, text: &str, last: bool) -> Vec<TokenLogprobs> {
+        self.ahead += text.len();
+        let mut out = Vec::new();
+        while self.waiting.front().is_some_and(|first| first.text.len() <= self.ahead)
+            && let Some(first) = self.waiting.pop_front()
+        {
+            self.ahead -= first.text.len();
+            out.push(first);
+        }
+        if last && self.ahead > 0 {
+            match self.waiting.pop_front() {
+                Some(mut cut) => {
+                    cut.text.truncate(cut.text.floor_char_boundary(self.ahead));
+                    out.push(cut);
+                }
+                // Half a character at the very end became U+FFFD.
+                None => {
+                    if let Some(end) = out.last_mut() {
+                        end.text.push_str(&text[text.len() - self.ahead..]);
+                    }
+                }
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,129 @@
+//! How many tokens of prompts go into a step, from the times that earlier steps took. Pure.
+//!
+//! Alone, prompts get large steps for throughput, bounded by the time for which a cancel or a new request would have to wait. Beside
+//! running answers a step may take at most about twice as long as one without prompts, so that no stream stutters.
+
+use std::time::Duration;
+
+/// Most tokens of prompts in a step: beyond that the engine gains nothing.
+const MOST_ROWS: usize = 512;
+/// Rows beside running answers that are always granted, so that a prompt gets on.
+const LEAST_ROWS: usize = 4;
+/// Rows before anything is known.
+const FIRST_ROWS: usize = 32;
+const FIRST_ROWS_BESIDE: usize = 8;
+/// Seconds of a step of prompts alone.
+const STEP_TIME: f64 = 0.6;
+/// Share of the time of a step without prompts that prompts may add. Below 1, as not every step takes as long as expected.
+const ADDED: f64 = 0.75;
+/// Weight of the newest observation.
+const NEWEST: f64 = 0.25;
+/// Rows from which on a step of prompts tells what a row takes; in smaller ones reading the weights dominates.
+const TELLING_ROWS: usize = 16;
+
+/// What the steps so far have taken, in seconds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace {
+    /// A step in which every running answer gets a token and nothing else happens.
+    tokens: Option<f64>,
+    /// A row of a prompt, in a step of prompts alone.
+    row: Option<f64>,
+    /// What a row of a prompt adds to a step of tokens.
+    added_row: Option<f64>,
+    /// Rows granted last beside running answers.
+    granted: usize,
+}
+
+impl Pace {
+    /// A step with `tokens` running answers and `rows` tokens of prompts took so long.
+    pub fn observe(&mut self, tokens: usize, rows: usize, took: Duration) {
+        let took = took.as_secs_f64();
+        match (tokens, rows) {
+            (0, 0) => {}
+            (_, 0) => blend(&mut self.tokens, took),
+            (0, _) if rows >= TELLING_ROWS || self.row.is_none() => blend(&mut self.row, took / rows as f64),
+            (0, _) => {}
+            (_, _) => {
+                if let Some(alone) = self.tokens {
+                    blend(&mut self.added_row, (took - alone).max(0.0) / rows as f64);
+                }
+            }
+        }
+    }
+
+    /// Rows of prompts for the next step, beside `tokens` running answers.
+    pub fn rows(&mut self, tokens: usize) -> usize {
+        if tokens == 0 {
+            self.granted = 0;
+            return self.row.map_or(FIRST_ROWS, |row| rows_in(STEP_TIME, row).clamp(FIRST_ROWS / 2, MOST_ROWS));
+        }
+        let wanted = match (self.tokens, self.added_row.or(self.row)) {
+            (Some(alone), Some(row)) => rows_in(ADDED * alone, row),
+            _ => FIRST_ROWS_BESIDE,
+        };
+        // One quick step is no reason for a very long one.
+        let most = (self.granted * 2).clamp(FIRST_ROWS_BESIDE, MOST_ROWS);
+        self.granted = wanted.clamp(LEAST_ROWS, most);
+        self.granted
+    }
+}
+
+fn blend(known: &mut Option<f64>, newest: f64) {
+    *known = Some(known.map_or(newest, |old| old + NEWEST * (newest - old)));
+}
+
+fn rows_in(seconds: f64, row: f64) -> usize {
+    (seconds / row.max(1e-9)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(value: f64) -> Duration {
+        Duration::from_secs_f64(value / 1e3)
+    }
+
+    #[test]
+    fn prompts_alone_get_large_steps_of_bounded_time() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.rows(0), FIRST_ROWS);
+        pace.observe(0, 64, ms(64.0));
+        assert_eq!(pace.rows(0), MOST_ROWS);
+        let mut slow = Pace::default();
+        slow.observe(0, 64, ms(640.0));
+        assert_eq!(slow.rows(0), 60);
+        let mut slower = Pace::default();
+        slower.observe(0, 64, ms(64_000.0));
+        assert_eq!(slower.rows(0), FIRST_ROWS / 2);
+        slow.observe(0, 2, ms(400.0));
+        assert_eq!(slow.rows(0), 60, "a small step tells nothing about rows");
+    }
+
+    #[test]
+    fn beside_answers_a_step_takes_at_most_twice_as_long() {
+        for (alone, row) in [(50.0, 1.0), (50.0, 7.0), (10.0, 0.05), (100.0, 30.0)] {
+            let mut pace = Pace::default();
+            pace.observe(1, 0, ms(alone));
+            let mut took = alone;
+            for _ in 0..40 {
+                let rows = pace.rows(1);
+                took = alone + row * rows as f64;
+                pace.observe(1, rows, ms(took));
+            }
+            assert!(took <= 2.0 * alone || pace.granted == LEAST_ROWS, "{alone} {row}: {took}");
+            assert!(took >= 1.5 * alone || row * (MOST_ROWS as f64) < alone / 2.0, "{alone} {row}: {took}, too timid");
+        }
+    }
+
+    #[test]
+    fn rows_grow_stepwise_and_shrink_at_once() {
+        let mut pace = Pace::default();
+        pace.observe(1, 0, ms(50.0));
+        pace.observe(1, 8, ms(50.0));
+        let grants: Vec<usize> = (0..4).map(|_| pace.rows(1)).collect();
+        assert_eq!(grants, [8, 16, 32, 64]);
+        pace.observe(1, 64, ms(50.0 + 64.0 * 40.0));
+        assert!(pace.rows(1) <= 4);
+    }
+}
