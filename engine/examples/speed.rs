@@ -40,7 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             (0..slots).for_each(|slot| engine.truncate(slot, 64));
             *result = decode(engine.as_mut(), slots, 64)?;
         }
-        println!("prefill {prefill:.1}  decode {one:.2}  behind {PROMPT} {deep:.2}  4 slots {:.1}  8 slots {:.1} tok/s", many[0], many[1]);
+        println!(
+            "prefill {prefill:.1}  decode {one:.2}  behind {PROMPT} {deep:.2}  4 slots {:.1}  8 slots {:.1} tok/s",
+            many[0], many[1]
+        );
     }
     Ok(())
 }

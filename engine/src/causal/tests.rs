@@ -91,50 +91,6 @@ fn as_stored_exact_prompts_are_equal_and_others_near() {
 }
 
 #[test]
-fn every_sequence_of_a_batch_equals_the_same_one_alone_to_the_last_bit() {
-    for Named { name, spec } in forms() {
-        let prompts: Vec<Vec<u32>> = [70, 1, 33, 18].map(prompt).into();
-        let forced = [50, 60, 70, 80, 90];
-        let mut alone = load(source(&spec), Options { threads: 1, ..options(1) });
-        let expected: Vec<Vec<Vec<f32>>> = prompts
-            .iter()
-            .map(|p| {
-                alone.truncate(0, 0);
-                feed(&mut alone, 0, p, &forced, 512)
-            })
-            .collect();
-        let mut together = load(source(&spec), options(4));
-        // Each slot joins one step after the one before it, so that prompts meet tokens and positions differ.
-        for step in 0..prompts.len() + forced.len() {
-            let members: Vec<usize> = (0..4).filter(|&s| (s..=s + forced.len()).contains(&step)).collect();
-            let chunk = |&slot: &usize| {
-                let own = step - slot;
-                let tokens = if own == 0 { &prompts[slot] } else { &forced[own - 1..own] };
-                let position = if own == 0 { 0 } else { prompts[slot].len() + own - 1 };
-                Chunk { slot, position, tokens, output: Output::Logits }
-            };
-            let chunks: Vec<Chunk<'_>> = members.iter().map(chunk).collect();
-            for (slot, row) in members.iter().zip(together.step(&chunks).unwrap()) {
-                assert!(row.iter().all(|v| v.is_finite()), "{name}");
-                assert!(row == expected[*slot][step - slot], "{name}: slot {slot}, its step {}", step - slot);
-            }
-        }
-    }
-}
-
-#[test]
-fn the_pieces_of_a_prompt_do_not_matter_to_the_last_bit() {
-    for Named { name, spec } in forms() {
-        let prompt = prompt(75);
-        let mut engine = load(source(&spec), options(3));
-        let whole = feed(&mut engine, 0, &prompt, &[], 256);
-        for (slot, piece) in [(1, 7), (2, 1)] {
-            assert!(feed(&mut engine, slot, &prompt, &[], piece) == whole, "{name} in pieces of {piece}");
-        }
-    }
-}
-
-#[test]
 fn a_copied_prefix_is_the_same_as_a_computed_one() {
     let (prompt, more) = (prompt(60), [44, 55, 66]);
     for device in [Device::Cpu, Device::CandleCpu] {
