@@ -134,7 +134,7 @@ async fn first_token(pieces: &mut Pieces) -> Result<Bytes, UpstreamError> {
     if read.is_empty() { Err(UpstreamError::Empty) } else { Ok(read.freeze()) }
 }
 
-/// Whether an event is a chunk without text that ends nothing, such as the one that only tells the role.
+/// Whether an event is a chunk without text and calls that ends nothing, such as the one that only tells the role.
 fn is_empty(event: &sse::Event) -> bool {
     let Ok(chunk) = serde_json::from_str::<serde_json::Value>(&event.data) else { return false };
     let choice = &chunk["choices"][0];
@@ -143,6 +143,7 @@ fn is_empty(event: &sse::Event) -> bool {
         && choice.is_object()
         && choice["finish_reason"].is_null()
         && is_blank(&choice["delta"]["content"])
+        && choice["delta"]["tool_calls"].is_null()
         && is_blank(&choice["text"])
 }
 
@@ -163,6 +164,8 @@ mod tests {
         let first = first_token(&mut pieces).await.unwrap();
         assert_eq!(first, format!("{role}: comment\n\n{token}"));
         assert_eq!(pieces.next().await.unwrap().unwrap(), token);
+        let call = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]},\"finish_reason\":null}]}\n\n";
+        assert_eq!(first_token(&mut of(&[role, call, token])).await.unwrap(), format!("{role}{call}"));
         assert_eq!(first_token(&mut of(&["data: [DONE]\n\n"])).await.unwrap(), "data: [DONE]\n\n");
         assert!(matches!(first_token(&mut of(&[])).await, Err(UpstreamError::Empty)));
         let broken = futures::stream::iter([Ok(Bytes::from_static(role.as_bytes())), Err(UpstreamError::Empty)]);

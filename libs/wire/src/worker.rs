@@ -228,6 +228,7 @@ mod tests {
             stop: vec!["x".into()],
             logit_bias: vec![(1, 2.0), (10, -0.5)],
             constraint: Some(Constraint::Json),
+            constraint_field: "response_format",
             ..Sampling::default()
         };
         for input in

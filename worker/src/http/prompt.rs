@@ -43,7 +43,7 @@ pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prep
     let prompt = tokens(model, input, &tools)?;
     let (field, constraint) = match (&tools.form, &sampling.constraint) {
         (Some(form), _) => ("tools", Some(form)),
-        (None, Some(constraint)) => (constraint.field().0, Some(constraint)),
+        (None, Some(constraint)) => (sampling.constraint_field, Some(constraint)),
         (None, None) => ("", None),
     };
     let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;

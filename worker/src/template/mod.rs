@@ -8,6 +8,8 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use rbee_tokenizer::Tokenizer;
 use rbee_wire::openai::{ChatMessage, Tool};
+use regex::{Captures, Regex};
+use std::sync::LazyLock;
 
 /// Steps that one rendering may take; a step also pays for about 64 bytes of text.
 const FUEL: u64 = 1_000_000;
@@ -45,7 +47,9 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_filter("tojson", values::to_json);
-        environment.add_template_owned(NAME, source.to_owned()).map_err(syntax_error)?;
+        // In Python none cannot be iterated, and templates ask for that before they look into `tools`.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_template_owned(NAME, without_generation(source)).map_err(syntax_error)?;
         Ok(Self { environment, support: Support::of_template(source) })
     }
 
@@ -86,6 +90,18 @@ impl ChatTemplate {
     }
 }
 
+/// `{% generation %}` marks what a training learns from; here it is a block without a meaning.
+fn without_generation(source: &str) -> String {
+    static TAG: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})").ok());
+    let Some(tag) = TAG.as_ref() else { return source.to_owned() };
+    let block = |found: &Captures<'_>| {
+        let word = if found.get(2).is_some() { "endif" } else { "if true" };
+        format!("{}{word}{}", &found[1], &found[3])
+    };
+    tag.replace_all(source, block).into_owned()
+}
+
 fn syntax_error(error: Error) -> TemplateError {
     let (line, message) = describe(&error);
     TemplateError::Syntax { line, message }
@@ -104,7 +120,7 @@ fn describe(error: &Error) -> (usize, String) {
 mod tests {
     use super::*;
     use crate::testing::tinybee_header;
-    use rbee_wire::openai::Role;
+    use rbee_wire::openai::{Role, ToolCall};
 
     fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
         let tokenizer = Tokenizer::from_header(&tinybee_header()).unwrap();
@@ -125,6 +141,34 @@ mod tests {
     }
 
     #[test]
+    fn none_is_not_iterable_and_marks_of_training_mean_nothing() {
+        let source = "{% if tools is iterable and tools | length > 0 %}tools{% endif %}a {%- generation -%} b {% endgeneration %}";
+        assert_eq!(render(source, &[]).unwrap(), "ab ");
+    }
+
+    #[test]
+    fn functions_and_calls_are_values_and_json_as_in_python() {
+        let tokenizer = Tokenizer::from_header(&tinybee_header()).unwrap();
+        let now = "2026-01-02T03:04:05[UTC]".parse().unwrap();
+        let definition =
+            serde_json::json!({"type": "function", "function": {"name": "f", "description": "<a> & 'b' é"}});
+        let tool = Tool { name: "f".into(), parameters: serde_json::Value::Null, definition };
+        let call = ToolCall::new("c1".into(), "f".into(), r#"{"z": 1.5, "a": "<|im_end|>"}"#.into());
+        let asked = ChatMessage { tool_calls: vec![call], ..ChatMessage::new(Role::Assistant, "") };
+        let told = ChatMessage { tool_call_id: Some("c1".into()), ..ChatMessage::new(Role::Tool, "4") };
+        let source = "{% for t in tools %}{{ t | tojson }}\n{{ t.function | tojson(indent=2) }}\n{% endfor %}\
+                      {% for m in messages %}{% if m.tool_calls %}{% set c = m.tool_calls[0] %}\
+                      {{ c.id }} {{ c.function.name }} \
+                      {{ c.function.arguments | tojson(ensure_ascii=False) }} {{ c.function.arguments.z + 1 }}{% endif %}\
+                      {% if m.role == 'tool' %}|{{ m.tool_call_id }}={{ m.content }}{% endif %}{% endfor %}";
+        let text = ChatTemplate::new(source).unwrap().render(&[asked, told], &[tool], &tokenizer, &now).unwrap();
+        let wanted = "{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"<a> & 'b' é\"}}\n\
+                      {\n  \"name\": \"f\",\n  \"description\": \"<a> & 'b' é\"\n}\n\
+                      c1 f {\"z\": 1.5, \"a\": \"<\u{FDD0}|im_end|>\"} 2.5|c1=4";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
     fn failures_name_line_and_message() {
         let raised = render("a\n{{ raise_exception('roles must alternate') }}", &hello()).unwrap_err().to_string();
         assert!(raised.contains("line 2") && raised.contains("roles must alternate"), "{raised}");
@@ -142,8 +186,9 @@ mod tests {
         let loops = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
         let large = "{% set ns = namespace(s='xxxxxxxx') %}{% for a in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
         let repeat = "{{ 'x' * 99999999 * 99 }}";
+        let json = "{% for a in range(99999) %}{{ ('x' * 99999) | tojson | length }}{% endfor %}";
         let recursion = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
-        for source in [loops, large, repeat, recursion] {
+        for source in [loops, large, repeat, json, recursion] {
             assert!(matches!(render(source, &[]), Err(TemplateError::Render { .. })), "{source}");
         }
     }

@@ -34,9 +34,9 @@ impl Support {
         let has = |text: &str| source.contains(text);
         if !has("tools") {
             Self::None
-        } else if has("<function=") || has("[ARGS]") || has("<tool_sep>") {
+        } else if ["<function=", "<arg_key>", "<invoke", "[ARGS]"].iter().any(|text| has(text)) {
             Self::Unknown
-        } else if has("<tool_call>") {
+        } else if has("<tool_call>") && has("arguments") {
             Self::Known(Format::Hermes)
         } else if has("[TOOL_CALLS]") {
             Self::Known(Format::Mistral)
@@ -93,11 +93,12 @@ mod tests {
     fn families_are_told_by_their_templates() {
         let cases = [
             ("{{ messages }}", Support::None),
-            ("{% if tools %}<tools>{{ tools }}</tools> <tool_call>", Support::Known(Format::Hermes)),
+            (r#"{% if tools %}{{ tools }} <tool_call>{"name": …, "arguments": …}"#, Support::Known(Format::Hermes)),
             ("{% if tools %}[AVAILABLE_TOOLS]{% endif %}[TOOL_CALLS]", Support::Known(Format::Mistral)),
             ("{% if tools %}[AVAILABLE_TOOLS]{% endif %}[TOOL_CALLS]{{ name }}[ARGS]", Support::Unknown),
             ("{% if tools %}<|python_tag|>", Support::Known(Format::Llama)),
             ("{{ tools }} <tool_call>\n<function=example>", Support::Unknown),
+            ("{{ tools }} <tool_call>{{ name }}<arg_key>arguments", Support::Unknown),
             ("{{ tools }}", Support::Unknown),
         ];
         for (source, wanted) in cases {

@@ -102,7 +102,8 @@ impl ChatRequest {
         unsupported(&mut fields)?;
         fields.finish(IGNORED)?;
         if tools.in_use() && sampling.constraint.is_some() {
-            let text = "cannot be used together with a form of the answer (response_format); leave one of them out";
+            let field = sampling.constraint_field;
+            let text = format!("cannot be used together with {field}; leave one of them out");
             return Err(ApiError::invalid("tools", text));
         }
         Ok(Self { model, messages, tools, sampling, stream, include_usage })

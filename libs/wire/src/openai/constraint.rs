@@ -23,10 +23,10 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    /// Takes every field that asks for a form; at most one may.
-    pub(crate) fn take(fields: &mut Fields) -> Result<Option<Self>, ApiError> {
+    /// Takes every field that asks for a form, of which at most one may: the field's name and the form.
+    pub(crate) fn take(fields: &mut Fields) -> Result<Option<(&'static str, Self)>, ApiError> {
         let format = fields.take("response_format").map(response_format).transpose()?.flatten();
-        let mut asked: Vec<(&str, Self)> = format.map(|c| ("response_format", c)).into_iter().collect();
+        let mut asked: Vec<(&'static str, Self)> = format.map(|c| ("response_format", c)).into_iter().collect();
         for field in ["guided_json", "json_schema"] {
             if let Some(value) = fields.take(field) {
                 asked.push((field, Self::JsonSchema(schema(field, value)?)));
@@ -38,7 +38,7 @@ impl Constraint {
         if let [(first, _), (second, _), ..] = &asked[..] {
             return Err(ApiError::invalid(*second, format!("must not be given together with {first}")));
         }
-        Ok(asked.pop().map(|(_, constraint)| constraint))
+        Ok(asked.pop())
     }
 
     /// The field and value that ask for it in a request.
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn take(body: Value) -> Result<Option<Constraint>, ApiError> {
+    fn take(body: Value) -> Result<Option<(&'static str, Constraint)>, ApiError> {
         let mut fields = Fields::from_body(body.to_string().as_bytes())?;
         let constraint = Constraint::take(&mut fields)?;
         fields.finish(&[])?;
@@ -162,10 +162,11 @@ mod tests {
         ];
         for (body, wanted) in cases {
             let read = take(body.clone()).unwrap_or_else(|e| panic!("{body}: {e}"));
-            assert_eq!(read, wanted, "{body}");
-            if let Some(constraint) = read {
+            assert_eq!(read.as_ref().map(|(_, constraint)| constraint), wanted.as_ref(), "{body}");
+            if let Some((asked, constraint)) = read {
+                assert!(body.get(asked).is_some(), "{body}: {asked}");
                 let (field, value) = constraint.field();
-                assert_eq!(take(json!({field: value})).unwrap(), Some(constraint));
+                assert_eq!(take(json!({field: value})).unwrap(), Some((field, constraint)));
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Sampling {
     pub n: u32,
     /// The form that the answer must have.
     pub constraint: Option<Constraint>,
+    /// The request's field that asked for it, for errors; else empty.
+    pub constraint_field: &'static str,
 }
 
 impl Default for Sampling {
@@ -72,6 +74,7 @@ impl Default for Sampling {
             logprobs: None,
             n: 1,
             constraint: None,
+            constraint_field: "",
         }
     }
 }
@@ -91,6 +94,7 @@ impl Sampling {
         if repeat.is_some() && repetition.is_some() && repeat != repetition {
             return Err(ApiError::invalid("repetition_penalty", "contradicts repeat_penalty; give one of them"));
         }
+        let (constraint_field, constraint) = Constraint::take(fields)?.unzip();
         Ok(Self {
             max_tokens: newer.or(older).map(|n| n as u32),
             temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(base.temperature),
@@ -106,7 +110,8 @@ impl Sampling {
             logit_bias: biases(fields)?,
             logprobs: None,
             n: base.n,
-            constraint: Constraint::take(fields)?,
+            constraint,
+            constraint_field: constraint_field.unwrap_or_default(),
         })
     }
 

@@ -6,7 +6,8 @@ use crate::testing::{Answer, TestWorker, tinybee_tokenizer};
 use rbee_engine::fake::FakeEngine;
 use serde_json::{Value, json};
 
-const HERMES: &str = "{{ tools | tojson }}{% for m in messages %}{{ m.content }}{% endfor %}<tool_call>";
+const HERMES: &str =
+    "{{ tools | tojson }}{% for m in messages %}{{ m.content }}{% endfor %}{# <tool_call> arguments #}";
 const LLAMA: &str = "{{ tools }}{% for m in messages %}{{ m.content }}{% endfor %}{# <|python_tag|> #}";
 const MISTRAL: &str = "{{ tools }}{% for m in messages %}{{ m.content }}{% endfor %}{# [TOOL_CALLS] #}";
 
