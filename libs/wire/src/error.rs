@@ -112,7 +112,7 @@ pub struct ApiError {
     /// OpenAI's own code where it has one that says more than ours.
     pub openai_code: Option<String>,
     /// More facts for programs.
-    pub details: Map<String, Value>,
+    pub details: Box<Map<String, Value>>,
     /// Seconds after which another try may succeed.
     pub retry_after: Option<u32>,
 }
@@ -126,7 +126,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             openai_code: None,
-            details: Map::new(),
+            details: Box::default(),
             retry_after: None,
         }
     }
@@ -225,7 +225,7 @@ impl ApiError {
             message: text("message").unwrap_or("no message").to_owned(),
             param: text("param").map(str::to_owned),
             openai_code: code.filter(|c| ErrorCode::parse(c).is_none()).map(str::to_owned),
-            details: error.get("details").and_then(Value::as_object).cloned().unwrap_or_default(),
+            details: Box::new(error.get("details").and_then(Value::as_object).cloned().unwrap_or_default()),
             retry_after: None,
         }
     }
