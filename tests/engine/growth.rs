@@ -1,7 +1,9 @@
-//! A worker's memory does not grow with the number of requests that it has answered.
+//! A worker's memory: at most what was estimated, and no more after 10,000 requests than after 2,000.
 
 use futures::StreamExt as _;
+use rbee_model::gguf::Header;
 use rbee_model::testing::ModelSpec;
+use rbee_model::{builtin, memory::estimate};
 use serde_json::json;
 
 use crate::support::{Sandbox, missing};
@@ -52,4 +54,26 @@ fn ten_thousand_requests_leave_nothing_behind() {
     println!("{early} bytes after {EARLY} requests, {late} after {LATE}");
     assert!(late < early + ALLOWED, "{early} bytes after {EARLY} requests, {late} after {LATE}");
     worker.text("hi", 4);
+}
+
+#[test]
+fn full_slots_take_no_more_than_was_estimated() {
+    let sandbox = Sandbox::new();
+    let long = ModelSpec { context: 4096, ..ModelSpec::of("llama").unwrap_or_default() };
+    let tinybee = builtin::get("tinybee").expect("tinybee is built in").bytes.to_vec();
+    for (name, bytes, context) in [("tinybee", tinybee, 256), ("long", long.file().bytes(), 4096)] {
+        let summary = Header::from_bytes(&bytes).expect("a sound header").summary();
+        let expected = estimate(&summary, 4, context).total;
+        let path = sandbox.write(&format!("{name}.gguf"), bytes);
+        let worker = Worker::ready(&sandbox, &path, &["--slots", "4", "--context-length", &context.to_string()]);
+        std::thread::scope(|scope| {
+            for slot in 0..4 {
+                let (worker, prompt) = (&worker, format!("{slot}{}", "x".repeat(context as usize / 2)));
+                scope.spawn(move || worker.text(&prompt, 40));
+            }
+        });
+        let peak = memory(worker.running.pid(), "VmHWM");
+        println!("{name}: {peak} bytes, {expected} were estimated");
+        assert!(peak <= expected, "{name}: {peak} bytes, {expected} were estimated");
+    }
 }

@@ -7,7 +7,7 @@ use crate::gguf::Summary;
 
 const MB: u64 = 1_000_000;
 /// What the process takes without a model: code, runtime, threads, buffers of connections.
-const BASE_BYTES: u64 = 48 * MB;
+const BASE_BYTES: u64 = 64 * MB;
 /// What one token of the vocabulary takes: its text, its place in the tables of the tokenizer, its node where answers follow a grammar.
 const TOKENIZER_BYTES_PER_TOKEN: u64 = 400;
 /// Tokens of one step of the engine.
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(e.weights, 667_078_656);
         assert_eq!(e.kv, 4 * 2048 * 22 * 4 * 128 * 2);
         assert_eq!(e.total, e.weights + e.kv + e.overhead);
-        assert!(e.total < 1_000 * MB && e.overhead < 130 * MB, "{e:?}");
+        assert!(e.total < 1_000 * MB && e.overhead < 150 * MB, "{e:?}");
         let one = estimate(&tinyllama, 1, 256);
         assert_eq!(one.total, (668_788_096 * 6u64).div_ceil(5), "at least 1.2 times the file: {one:?}");
     }
