@@ -8,8 +8,8 @@ use std::path::PathBuf;
 /// Flags of `rbee worker`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// GGUF file to serve
-    #[arg(long, value_name = "FILE")]
+    /// GGUF file to serve, or the folder of a checkpoint in safetensors with config.json and tokenizer.json
+    #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
 
     /// Port on loopback, or HOST:PORT; when it is taken the next free one is used, 0 takes any
@@ -119,7 +119,10 @@ impl Args {
         {
             return Err(ConfigError::Callback(url.to_string()));
         }
-        let stem = self.model.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
+        // A folder's name may have dots that begin no ending.
+        let is_file = self.model.extension().is_some_and(|ending| ending == "gguf" || ending == "safetensors");
+        let stem = if is_file { self.model.file_stem() } else { self.model.file_name() };
+        let stem = stem.map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
         let model_ref = self.model_ref.unwrap_or_else(|| stem.clone());
         Ok(Config {
             worker_id: self.worker_id.unwrap_or(stem),

@@ -39,7 +39,7 @@ pub struct HiveLink {
 /// Everything [`crate::run()`] needs.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// A GGUF file.
+    /// A GGUF file or a checkpoint's folder.
     pub model: PathBuf,
     /// Id in `/v1/models` and in the callback.
     pub model_ref: String,

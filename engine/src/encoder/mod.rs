@@ -2,7 +2,6 @@
 
 mod bert;
 mod norm;
-mod pool;
 #[cfg(test)]
 mod tests;
 

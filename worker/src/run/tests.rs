@@ -74,9 +74,9 @@ async fn broken_files_are_refused_by_name() {
         assert_eq!(error.kind.code(), code, "{text}");
         assert!(text.contains(name) && text.contains("GGUF"), "{text}");
     }
-    for path in [dir.path().join("missing.gguf"), dir.path().to_owned()] {
+    for (path, part) in [(dir.path().join("missing.gguf"), "GGUF"), (dir.path().to_owned(), "config.json")] {
         let error = run(config(&path), CancellationToken::new()).await.unwrap_err().to_string();
-        assert!(error.contains(&path.display().to_string()) && error.contains("GGUF"), "{error}");
+        assert!(error.contains(&path.display().to_string()) && error.contains(part), "{error}");
     }
 }
 
