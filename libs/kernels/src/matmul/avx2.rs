@@ -4,6 +4,7 @@
 //! (8 columns and 32 * 127 where the offset is 32), so that the final sum fits, and what wraps on the way does no harm.
 
 use super::simd::{LANES, Simd};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 pub(super) struct Avx2;
@@ -29,6 +30,9 @@ impl Simd for Avx2 {
     type WideSum = [__m256i; 2];
 
     const ROWS: usize = 4;
+    const PANELS: usize = 1;
+    const PANEL_BYTES: usize = 20 * 1024;
+    const SUMS_IN_REGISTERS: usize = 2;
     const PAIRS: bool = true;
     const FLIP: u32 = 0;
 
@@ -189,6 +193,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn in_order(sums: &mut [Self::Sum]) {
+        for [a, b] in sums {
+            // SAFETY: as in the trait.
+            unsafe { pin(a, b) };
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum(sum: Self::Sum) -> Self::F {
         // SAFETY: as in the trait.
         unsafe { both!(h => _mm256_cvtepi32_ps(_mm256_madd_epi16(sum[h], _mm256_set1_epi16(1)))) }
@@ -214,6 +226,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn in_order_wide(sums: &mut [Self::WideSum]) {
+        // SAFETY: as in the trait.
+        unsafe { Self::in_order(sums) }
+    }
+
+    #[inline(always)]
     unsafe fn sum_wide(sum: Self::WideSum) -> Self::F {
         // SAFETY: as in the trait.
         unsafe { both!(h => _mm256_cvtepi32_ps(sum[h])) }
@@ -224,4 +242,12 @@ impl Simd for Avx2 {
         // SAFETY: a hint, for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
+}
+
+/// No instruction: a place that the compiler moves neither these values' computation nor accesses to memory across.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn pin(a: &mut __m256i, b: &mut __m256i) {
+    // SAFETY: it does nothing.
+    unsafe { asm!("/* {0} {1} */", inout(ymm_reg) * a, inout(ymm_reg) * b, options(nostack, preserves_flags)) };
 }

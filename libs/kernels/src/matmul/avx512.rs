@@ -11,7 +11,10 @@ impl Simd for Avx512 {
     type Sum = __m512i;
     type WideSum = __m512i;
 
-    const ROWS: usize = 8;
+    const ROWS: usize = 6;
+    const PANELS: usize = 2;
+    const PANEL_BYTES: usize = 80 * 1024;
+    const SUMS_IN_REGISTERS: usize = 6;
     const PAIRS: bool = false;
     const FLIP: u32 = 0x8080_8080;
 

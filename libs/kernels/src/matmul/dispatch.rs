@@ -9,13 +9,17 @@ use crate::Isa;
 
 /// What a product is made of. All need the instructions that they were chosen for.
 pub(super) struct Kernels {
-    /// Rows of activations in a block.
+    /// Rows of activations in a block, at most.
     pub(super) rows: usize,
+    /// Panels that are multiplied at once, at most.
+    pub(super) panels: usize,
+    /// Bytes of that many panels, about.
+    pub(super) panel_bytes: usize,
     pub(super) quantize: unsafe fn(&[f32], usize, &mut [u32]),
     pub(super) transpose: unsafe fn(&[f32], usize, &mut [u32]),
     pub(super) unpack: unsafe fn(Unpack<'_>),
-    /// Of a kind, with a block of a number of rows.
-    pub(super) dot: unsafe fn(Kind, usize, Dot),
+    /// Of a kind, one panel or `panels` of them, with a block of a number of rows.
+    pub(super) dot: unsafe fn(Kind, usize, usize, Dot),
 }
 
 impl Kernels {
@@ -39,7 +43,15 @@ macro_rules! kernels {
             use super::*;
 
             pub(super) static KERNELS: Kernels =
-                Kernels { rows: <$simd>::ROWS, quantize, transpose, unpack, dot };
+Kernels {
+                rows: <$simd>::ROWS,
+                panels: <$simd>::PANELS,
+                panel_bytes: <$simd>::PANEL_BYTES,
+                quantize,
+                transpose,
+                unpack,
+                dot,
+            };
 
             $(#[target_feature(enable = $features)])?
             unsafe fn quantize(x: &[f32], cols: usize, out: &mut [u32]) {
@@ -57,39 +69,41 @@ macro_rules! kernels {
                 unsafe { unpack::unpack::<$simd>(task) }
             }
 
-            unsafe fn dot(kind: Kind, m: usize, dot: Dot) {
+            unsafe fn dot(kind: Kind, panels: usize, m: usize, dot: Dot) {
                 // SAFETY: the caller's.
                 unsafe {
-                    match m {
-                        $($m => match kind {
-                            Kind::Scale => quants::<$m, 0>(dot),
-                            Kind::ScaleMin => quants::<$m, 1>(dot),
-                            Kind::HalfScales => quants::<$m, 2>(dot),
-                            Kind::HalfScalesMins => quants::<$m, 3>(dot),
-                            Kind::Bytes => bytes::<$m>(dot),
-                            Kind::Floats => floats::<$m>(dot),
-                        },)*
+                    match (m, panels) {
+                        $(($m, 1) => dot_of::<1, $m>(kind, dot),
+                        ($m, _) => dot_of::<{ <$simd>::PANELS }, $m>(kind, dot),)*
                         _ => unreachable!("a block has 1 to {} rows", <$simd>::ROWS),
                     }
                 }
             }
 
-            $(#[target_feature(enable = $features)])?
-            unsafe fn quants<const M: usize, const KIND: usize>(dot: Dot) {
+            unsafe fn dot_of<const T: usize, const M: usize>(kind: Kind, dot: Dot) {
                 // SAFETY: the caller's.
-                unsafe { kernel::quants::<$simd, M, KIND>(dot) }
+                unsafe {
+                    match kind {
+                        Kind::Scale => quants::<T, M, 0>(dot),
+                        Kind::ScaleMin => quants::<T, M, 1>(dot),
+                        Kind::HalfScales => quants::<T, M, 2>(dot),
+                        Kind::HalfScalesMins => quants::<T, M, 3>(dot),
+                        Kind::Bytes => quants::<T, M, 4>(dot),
+                        Kind::Floats => floats::<T, M>(dot),
+                    }
+                }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn bytes<const M: usize>(dot: Dot) {
+            unsafe fn quants<const T: usize, const M: usize, const KIND: usize>(dot: Dot) {
                 // SAFETY: the caller's.
-                unsafe { kernel::bytes::<$simd, M>(dot) }
+                unsafe { kernel::quants::<$simd, T, M, KIND>(dot) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn floats<const M: usize>(dot: Dot) {
+            unsafe fn floats<const T: usize, const M: usize>(dot: Dot) {
                 // SAFETY: the caller's.
-                unsafe { kernel::floats::<$simd, M>(dot) }
+                unsafe { kernel::floats::<$simd, T, M>(dot) }
             }
         }
     };
@@ -102,7 +116,7 @@ kernels!(avx2, crate::matmul::avx2::Avx2, [1 2 3 4], "avx2,fma,f16c");
 kernels!(
     avx512,
     crate::matmul::avx512::Avx512,
-    [1 2 3 4 5 6 7 8],
+    [1 2 3 4 5 6],
     "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
 );
 #[cfg(target_arch = "aarch64")]

@@ -9,149 +9,299 @@ use super::simd::{LANES, Simd};
 pub(super) struct Dot {
     /// Of the kind that the kernel is for, aligned to a vector.
     pub(super) panel: *const u8,
+    /// Bytes from one panel to the next, where several are multiplied at once.
+    pub(super) panel_bytes: usize,
     /// The block's words, from the first of these groups on.
     pub(super) activations: *const u32,
     pub(super) groups: usize,
-    /// `[m, 16]`: the sums of the columns before, to which these are added.
+    /// `[tiles, m, 16]`: the sums of the columns before, to which these are added. Aligned to a vector.
     pub(super) sums: *mut f32,
+    /// What is unpacked later, if any: it is asked for from memory, this many lines of it for each group. The address need
+    /// not be valid.
+    pub(super) later: *const u8,
+    pub(super) later_lines: usize,
 }
 
-/// Products with quants. `KIND`: a [`Kind`] but `Bytes` and `Floats`.
+/// Adds the products of all groups of `T` panels with `M` rows of activations. `KIND`: a [`Kind`] but `Floats`.
 ///
 /// # Safety
 /// The processor has the instructions of `S`; the pointers of `dot` hold as much as its fields say.
 #[inline(always)]
-pub(super) unsafe fn quants<S: Simd, const M: usize, const KIND: usize>(dot: Dot) {
-    let kind = const { kind_of(KIND) };
-    let (mins, halves) = const {
-        let kind = kind_of(KIND);
-        (
-            matches!(kind, Kind::ScaleMin | Kind::HalfScalesMins),
-            if matches!(kind, Kind::HalfScales | Kind::HalfScalesMins) { 2 } else { 1 },
-        )
-    };
+pub(super) unsafe fn quants<S: Simd, const T: usize, const M: usize, const KIND: usize>(mut dot: Dot) {
+    let group_bytes = const { kind_of(KIND).group_bytes() };
     // SAFETY: the caller's; a group of the panel has `group_bytes` bytes, one of the block `WORDS * M` words.
     unsafe {
-        let mut sums = load_sums::<S, M>(dot.sums);
-        let (mut panel, mut words) = (dot.panel, dot.activations);
+        let mut sums = Sums::<S, T, M>::load(dot.sums);
         for _ in 0..dot.groups {
-            for half in 0..halves {
-                let first_aux = if halves == 2 { AUX + 1 + half } else { AUX };
-                let mut products = [S::start(words.add(first_aux * M)); M];
-                for i in 1..M {
-                    products[i] = S::start(words.add(first_aux * M + i));
+            dot.ask_for_later::<S>();
+            match const { kind_of(KIND) } {
+                Kind::Scale => scaled::<S, T, M>(dot, 0, 1, &mut sums),
+                Kind::ScaleMin => {
+                    scaled::<S, T, M>(dot, 0, 1, &mut sums);
+                    minimum::<S, T, M>(dot, 1, SUM, &mut sums);
                 }
-                let columns = QUANT_WORDS / halves;
-                for j in half * columns..(half + 1) * columns {
-                    let weights = S::load(panel.add(j * VECTOR));
-                    for i in 0..M {
-                        products[i] = S::dot(products[i], weights, words.add(i * QUANT_WORDS + j));
+                Kind::HalfScales => {
+                    scaled::<S, T, M>(dot, 0, 2, &mut sums);
+                    scaled::<S, T, M>(dot, 1, 2, &mut sums);
+                }
+                Kind::HalfScalesMins => {
+                    for half in 0..2 {
+                        scaled::<S, T, M>(dot, half, 2, &mut sums);
+                        minimum::<S, T, M>(dot, 2 + half, HALF_SUM + half, &mut sums);
                     }
                 }
-                let scale = S::load_f(panel.add(QUANTS + half * VECTOR).cast());
-                for i in 0..M {
-                    let factor = S::mul_f(scale, S::splat_f(f32::from_bits(*words.add(SCALE * M + i))));
-                    sums[i] = S::fma(S::sum(products[i]), factor, sums[i]);
-                }
-                if mins {
-                    let min = S::load_f(panel.add(QUANTS + (halves + half) * VECTOR).cast());
-                    let first_sum = if halves == 2 { HALF_SUM + half } else { SUM };
-                    for i in 0..M {
-                        let sum = S::splat_f(f32::from_bits(*words.add(first_sum * M + i)));
-                        sums[i] = S::fnma(min, sum, sums[i]);
-                    }
-                }
+                _ => bytes::<S, T, M>(dot, &mut sums),
             }
-            panel = panel.add(kind.group_bytes());
-            words = words.add(WORDS * M);
+            dot.panel = dot.panel.add(group_bytes);
+            dot.activations = dot.activations.add(WORDS * M);
         }
-        store_sums::<S, M>(dot.sums, sums);
+        sums.store();
     }
 }
 
+/// The kind of a code, as constants of functions must be: those of `quants`.
 const fn kind_of(code: usize) -> Kind {
     match code {
         0 => Kind::Scale,
         1 => Kind::ScaleMin,
         2 => Kind::HalfScales,
-        _ => Kind::HalfScalesMins,
+        3 => Kind::HalfScalesMins,
+        _ => Kind::Bytes,
     }
 }
 
-/// Products with [`Kind::Bytes`].
-///
-/// # Safety
-/// As for [`quants`].
+/// Adds the products of small bytes in part `part` of `parts` of the group, each of which has a scale.
 #[inline(always)]
-pub(super) unsafe fn bytes<S: Simd, const M: usize>(dot: Dot) {
+unsafe fn scaled<S: Simd, const T: usize, const M: usize>(
+    dot: Dot,
+    part: usize,
+    parts: usize,
+    sums: &mut Sums<S, T, M>,
+) {
+    let first = if parts == 1 { AUX } else { AUX + 1 + part };
+    let columns = QUANT_WORDS / parts;
     // SAFETY: the caller's.
     unsafe {
-        let mut sums = load_sums::<S, M>(dot.sums);
-        let (mut panel, mut words) = (dot.panel, dot.activations);
-        for _ in 0..dot.groups {
-            let first_aux = AUX + 3;
-            let mut products = [S::start_wide(words.add(first_aux * M)); M];
-            for i in 1..M {
-                products[i] = S::start_wide(words.add(first_aux * M + i));
+        let mut products = [[S::start(dot.word::<M>(first, 0)); M]; T];
+        for i in 1..M {
+            for t in 0..T {
+                products[t][i] = S::start(dot.word::<M>(first, i));
             }
-            for j in 0..QUANT_WORDS {
-                let weights = S::load(panel.add(j * VECTOR));
-                for i in 0..M {
-                    products[i] = S::dot_wide(products[i], weights, words.add(i * QUANT_WORDS + j));
+        }
+        for j in part * columns..(part + 1) * columns {
+            let weights = dot.weights::<S, T>(j);
+            for i in 0..M {
+                for t in 0..T {
+                    products[t][i] = S::dot(products[t][i], weights[t], dot.quants(i, j));
                 }
             }
-            let scale = S::load_f(panel.add(QUANTS).cast());
-            for i in 0..M {
-                let factor = S::mul_f(scale, S::splat_f(f32::from_bits(*words.add(SCALE * M + i))));
-                sums[i] = S::fma(S::sum_wide(products[i]), factor, sums[i]);
-            }
-            panel = panel.add(Kind::Bytes.group_bytes());
-            words = words.add(WORDS * M);
+            S::in_order(products.as_flattened_mut());
         }
-        store_sums::<S, M>(dot.sums, sums);
+        let scales = dot.factors::<S, T>(part);
+        for i in 0..M {
+            let scale = dot.splat::<S, M>(SCALE, i);
+            for t in 0..T {
+                let sum = S::fma(S::sum(products[t][i]), S::mul_f(scales[t], scale), sums.get(t, i));
+                sums.set(t, i, sum);
+            }
+        }
     }
 }
 
-/// Products with [`Kind::Floats`].
+/// Adds the products of any bytes.
+#[inline(always)]
+unsafe fn bytes<S: Simd, const T: usize, const M: usize>(dot: Dot, sums: &mut Sums<S, T, M>) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut products = [[S::start_wide(dot.word::<M>(AUX + 3, 0)); M]; T];
+        for i in 1..M {
+            for t in 0..T {
+                products[t][i] = S::start_wide(dot.word::<M>(AUX + 3, i));
+            }
+        }
+        for j in 0..QUANT_WORDS {
+            let weights = dot.weights::<S, T>(j);
+            for i in 0..M {
+                for t in 0..T {
+                    products[t][i] = S::dot_wide(products[t][i], weights[t], dot.quants(i, j));
+                }
+            }
+            S::in_order_wide(products.as_flattened_mut());
+        }
+        let scales = dot.factors::<S, T>(0);
+        for i in 0..M {
+            let scale = dot.splat::<S, M>(SCALE, i);
+            for t in 0..T {
+                let sum = S::fma(S::sum_wide(products[t][i]), S::mul_f(scales[t], scale), sums.get(t, i));
+                sums.set(t, i, sum);
+            }
+        }
+    }
+}
+
+/// Takes off the minimum that is the group's factor `n`, times the activations' sum that lies at `sum`.
+#[inline(always)]
+unsafe fn minimum<S: Simd, const T: usize, const M: usize>(dot: Dot, n: usize, sum: usize, sums: &mut Sums<S, T, M>) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mins = dot.factors::<S, T>(n);
+        for i in 0..M {
+            let activations = dot.splat::<S, M>(sum, i);
+            for t in 0..T {
+                sums.set(t, i, S::fnma(mins[t], activations, sums.get(t, i)));
+            }
+        }
+    }
+}
+
+/// Adds the products of [`Kind::Floats`].
 ///
 /// # Safety
 /// As for [`quants`].
 #[inline(always)]
-pub(super) unsafe fn floats<S: Simd, const M: usize>(dot: Dot) {
-    // SAFETY: the caller's.
+pub(super) unsafe fn floats<S: Simd, const T: usize, const M: usize>(mut dot: Dot) {
+    // SAFETY: the caller's; a group has a vector of weights and `M` activations for each column.
     unsafe {
-        let mut sums = load_sums::<S, M>(dot.sums);
-        let (mut panel, mut numbers) = (dot.panel, dot.activations.cast::<f32>());
-        for _ in 0..dot.groups * GROUP {
-            let weights = S::load_f(panel.cast());
+        let mut sums = [[S::splat_f(0.0); M]; T];
+        for t in 0..T {
             for i in 0..M {
-                sums[i] = S::fma(weights, S::splat_f(*numbers.add(i)), sums[i]);
+                sums[t][i] = S::load_f(dot.sums.add((t * M + i) * LANES));
             }
-            panel = panel.add(VECTOR);
-            numbers = numbers.add(M);
         }
-        store_sums::<S, M>(dot.sums, sums);
+        for _ in 0..dot.groups {
+            dot.ask_for_later::<S>();
+            for _ in 0..GROUP {
+                let mut weights = [S::splat_f(0.0); T];
+                for t in 0..T {
+                    weights[t] = S::load_f(dot.panel.add(t * dot.panel_bytes).cast());
+                }
+                for i in 0..M {
+                    let x = dot.splat::<S, M>(0, i);
+                    for t in 0..T {
+                        sums[t][i] = S::fma(weights[t], x, sums[t][i]);
+                    }
+                }
+                dot.panel = dot.panel.add(VECTOR);
+                dot.activations = dot.activations.add(M);
+            }
+        }
+        for t in 0..T {
+            for i in 0..M {
+                S::store_f(dot.sums.add((t * M + i) * LANES), sums[t][i]);
+            }
+        }
     }
 }
 
-#[inline(always)]
-unsafe fn load_sums<S: Simd, const M: usize>(from: *const f32) -> [S::F; M] {
-    // SAFETY: the caller's: `from` holds `M` vectors.
-    unsafe {
-        let mut sums = [S::splat_f(0.0); M];
-        for i in 0..M {
-            sums[i] = S::load_f(from.add(i * LANES));
+impl Dot {
+    /// Word `n` of row `i` of a group; `n` is one of those after the quants.
+    #[inline(always)]
+    unsafe fn word<const M: usize>(&self, n: usize, i: usize) -> *const u32 {
+        // SAFETY: the caller's.
+        unsafe { self.activations.add(n * M + i) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd, const M: usize>(&self, n: usize, i: usize) -> S::F {
+        // SAFETY: the caller's.
+        unsafe { S::splat_f(f32::from_bits(*self.word::<M>(n, i))) }
+    }
+
+    /// Columns `4 * j` to `4 * j + 3` of row `i`.
+    #[inline(always)]
+    unsafe fn quants(&self, i: usize, j: usize) -> *const u32 {
+        // SAFETY: the caller's.
+        unsafe { self.activations.add(i * QUANT_WORDS + j) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd, const T: usize>(&self, j: usize) -> [S::U; T] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut weights = [S::load(self.panel.add(j * VECTOR)); T];
+            for t in 1..T {
+                weights[t] = S::load(self.panel.add(t * self.panel_bytes + j * VECTOR));
+            }
+            weights
         }
-        sums
+    }
+
+    /// The `n`th vectors after the quants.
+    #[inline(always)]
+    unsafe fn factors<S: Simd, const T: usize>(&self, n: usize) -> [S::F; T] {
+        // SAFETY: the caller's.
+        unsafe {
+            let first = self.panel.add(QUANTS + n * VECTOR);
+            let mut factors = [S::load_f(first.cast()); T];
+            for t in 1..T {
+                factors[t] = S::load_f(first.add(t * self.panel_bytes).cast());
+            }
+            factors
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn ask_for_later<S: Simd>(&mut self) {
+        for line in 0..self.later_lines {
+            // SAFETY: the processor has the instructions; it is a hint, for any address.
+            unsafe { S::prefetch(self.later.wrapping_add(line * 64)) };
+        }
+        self.later = self.later.wrapping_add(self.later_lines * 64);
     }
 }
 
-#[inline(always)]
-unsafe fn store_sums<S: Simd, const M: usize>(to: *mut f32, sums: [S::F; M]) {
-    // SAFETY: the caller's: `to` holds `M` vectors.
-    unsafe {
-        for i in 0..M {
-            S::store_f(to.add(i * LANES), sums[i]);
+/// The sums of a block: in registers where there are enough of them, else in memory.
+struct Sums<S: Simd, const T: usize, const M: usize> {
+    registers: [[S::F; M]; T],
+    memory: *mut f32,
+}
+
+impl<S: Simd, const T: usize, const M: usize> Sums<S, T, M> {
+    const IN_REGISTERS: bool = M <= S::SUMS_IN_REGISTERS;
+
+    #[inline(always)]
+    unsafe fn load(memory: *mut f32) -> Self {
+        // SAFETY: the caller's: `memory` holds `T * M` vectors.
+        unsafe {
+            let mut registers = [[S::splat_f(0.0); M]; T];
+            for t in 0..T {
+                for i in 0..M {
+                    registers[t][i] = S::load_f(memory.add((t * M + i) * LANES));
+                }
+            }
+            Self { registers, memory }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn get(&self, t: usize, i: usize) -> S::F {
+        if Self::IN_REGISTERS {
+            self.registers[t][i]
+        } else {
+            // SAFETY: the caller of `load`'s.
+            unsafe { S::load_f(self.memory.add((t * M + i) * LANES)) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn set(&mut self, t: usize, i: usize, sum: S::F) {
+        if Self::IN_REGISTERS {
+            self.registers[t][i] = sum;
+        } else {
+            // SAFETY: the caller of `load`'s.
+            unsafe { S::store_f(self.memory.add((t * M + i) * LANES), sum) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self) {
+        if Self::IN_REGISTERS {
+            for t in 0..T {
+                for i in 0..M {
+                    // SAFETY: the caller of `load`'s.
+                    unsafe { S::store_f(self.memory.add((t * M + i) * LANES), self.registers[t][i]) };
+                }
+            }
         }
     }
 }

@@ -21,6 +21,9 @@ impl Simd for Neon {
     type WideSum = [int32x4_t; 4];
 
     const ROWS: usize = 4;
+    const PANELS: usize = 1;
+    const PANEL_BYTES: usize = 20 * 1024;
+    const SUMS_IN_REGISTERS: usize = 2;
     const PAIRS: bool = false;
     const FLIP: u32 = 0;
 

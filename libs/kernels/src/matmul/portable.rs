@@ -22,6 +22,9 @@ impl Simd for Portable {
     type WideSum = [i32; LANES];
 
     const ROWS: usize = 4;
+    const PANELS: usize = 1;
+    const PANEL_BYTES: usize = 20 * 1024;
+    const SUMS_IN_REGISTERS: usize = 1;
     const PAIRS: bool = false;
     const FLIP: u32 = 0x8080_8080;
 

@@ -1,8 +1,8 @@
 //! One call's work: which tiles of which matrices a task has, and in what order their columns are multiplied.
 //!
-//! A tile is 16 rows of a matrix. A task has some tiles that follow each other. They are unpacked in chunks of columns, a
-//! few tiles at a time, and each chunk is multiplied with all rows of activations while it lies in the cache. The sums of
-//! a chunk go on from those of the chunk before, so the size of chunks and tasks changes no bit of the result.
+//! A tile is 16 rows of a matrix. A task has some tiles that follow each other. Chunks of their columns are unpacked, one
+//! tile or two at a time, and multiplied with all rows of activations while they lie in the cache. The sums of a chunk go
+//! on from those of the chunk before, so the size of chunks and tasks changes no bit of the result.
 
 use super::activations::WORDS;
 use super::dispatch::Kernels;
@@ -17,14 +17,15 @@ use std::cell::Cell;
 use std::ops::Range;
 
 /// The largest number of rows in a block of activations, for any instruction set.
-const MAX_ROWS: usize = 8;
-/// Columns of quants in a chunk when a panel is used for one block of activations: it stays in the first-level cache.
-const SHORT_CHUNK: usize = 512;
-/// Columns of quants in a chunk when a panel is used often.
-const LONG_CHUNK: usize = 2048;
-/// Tiles that are unpacked at once when panels are used often: they fill a good part of the second-level cache, and a
-/// block of activations stays in the first level meanwhile.
-const TILES_AT_ONCE: usize = 4;
+const MAX_ROWS: usize = 6;
+/// The largest number of panels that are multiplied at once, for any instruction set.
+const MAX_PANELS: usize = 2;
+/// The number of columns that are unpacked at once is a multiple of this one, and of every type's block.
+const CHUNK_STEP: usize = 256;
+/// The number of blocks of activations up to which they stay in the caches anyway.
+const FEW_BLOCKS: usize = 3;
+/// Tiles whose columns are multiplied in turn, so that the activations of these columns stay in the second-level cache.
+const TILES_TOGETHER: usize = 8;
 /// Tiles of a task at most.
 const TILES_OF_TASK: usize = 16;
 /// Tasks for each thread, at least, where there are enough tiles.
@@ -85,12 +86,24 @@ impl Product<'_> {
         if words.len() < used {
             words.resize(used, 0);
         }
-        let block = self.kernels.rows * self.cols;
-        pool.run_rows(&mut words[..used], self.kernels.rows * row_words, &|i, out| {
-            let x = &self.x[i * block..self.x.len().min((i + 1) * block)];
+        let out = SendPtr(words.as_mut_ptr());
+        pool.run(self.blocks(), &|b| {
+            let rows = self.block(b);
+            let x = &self.x[rows.start * self.cols..rows.end * self.cols];
+            // SAFETY: the rows of blocks do not overlap, and `words` has as many as all rows need.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.at(rows.start * row_words), rows.len() * row_words) };
             // SAFETY: the kernels are those of instructions that the processor has.
             unsafe { pack(x, self.cols, out) }
         });
+    }
+
+    fn blocks(&self) -> usize {
+        self.rows().div_ceil(self.kernels.rows)
+    }
+
+    /// The rows of a block. The numbers of two blocks' rows differ by one at most.
+    fn block(&self, b: usize) -> Range<usize> {
+        b * self.rows() / self.blocks()..(b + 1) * self.rows() / self.blocks()
     }
 
     fn task(&self, mut task: usize, tiles_of_task: usize, activations: &Activations) {
@@ -109,35 +122,34 @@ impl Product<'_> {
     /// Multiplies tiles of `w`, whose outputs begin at `column`.
     fn tiles(&self, w: &Matrix, column: usize, tiles: Range<usize>, activations: &Activations) {
         let kind = Kind::of(w.dtype());
-        let often = self.rows() > self.kernels.rows;
-        let (chunk, at_once) = if often { (LONG_CHUNK, TILES_AT_ONCE) } else { (SHORT_CHUNK, 1) };
-        let chunk = if kind == Kind::Floats { chunk / 4 } else { chunk };
+        let together = if self.blocks() <= FEW_BLOCKS { self.kernels.panels } else { TILES_TOGETHER };
+        let chunk =
+            (self.kernels.panel_bytes / self.kernels.panels * GROUP / kind.group_bytes()).next_multiple_of(CHUNK_STEP);
         let mut panels = PANELS.take();
-        for first in tiles.clone().step_by(at_once) {
-            let part = Part { w, kind, column, tiles: first..tiles.end.min(first + at_once) };
+        for first in tiles.clone().step_by(together) {
             for from in (0..self.cols).step_by(chunk) {
-                self.chunk(&part, from..self.cols.min(from + chunk), &mut panels, activations);
+                let columns = from..self.cols.min(from + chunk);
+                for first in (first..tiles.end.min(first + together)).step_by(self.kernels.panels) {
+                    let tiles = first..tiles.end.min(first + self.kernels.panels);
+                    self.part(&Part { w, kind, column, tiles, columns: columns.clone() }, &mut panels, activations);
+                }
             }
         }
         PANELS.set(panels);
     }
 
-    fn chunk(&self, part: &Part<'_>, columns: Range<usize>, panels: &mut Vec<Line>, activations: &Activations) {
-        let groups = columns.len().div_ceil(GROUP);
+    fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, activations: &Activations) {
+        let (groups, columns) = (part.groups(), &part.columns);
         let lines = groups * part.kind.group_bytes() / size_of::<Line>();
-        if panels.len() < lines * part.tiles.len() {
-            panels.resize(lines * part.tiles.len(), Line([0; 64]));
+        if panels.len() < lines * self.kernels.panels {
+            panels.resize(lines * self.kernels.panels, Line([0; 64]));
         }
         for (tile, panel) in part.tiles.clone().zip(panels.chunks_exact_mut(lines)) {
-            let rows = std::array::from_fn(|r| part.w.row_data((tile * LANES + r).min(part.w.rows() - 1)).as_ptr());
-            let block = part.w.dtype().block_elements() as usize;
-            let skipped = columns.start / block * part.w.dtype().block_bytes() as usize;
             let task = Unpack {
                 dtype: part.w.dtype(),
-                rows: &rows,
+                rows: &part.rows(tile),
                 from: columns.start,
                 columns: columns.len(),
-                next: rows[0].wrapping_add(LANES * (part.w.row_bytes() + skipped)),
                 panel: panel.as_mut_ptr().cast(),
             };
             // SAFETY: the processor has the instructions; every row of a matrix has all columns; the panel has the groups.
@@ -148,59 +160,93 @@ impl Product<'_> {
             _ => (&activations.quants, WORDS),
         };
         let row_words = self.cols.div_ceil(GROUP) * group_words;
-        for row in (0..self.rows()).step_by(self.kernels.rows) {
-            let m = self.kernels.rows.min(self.rows() - row);
-            let activations = words[row * row_words + columns.start / GROUP * group_words * m..].as_ptr();
-            for (tile, panel) in part.tiles.clone().zip(panels.chunks_exact(lines)) {
-                let mut sums = Sums([[0.0; LANES]; MAX_ROWS]);
-                let outputs = part.outputs(tile);
-                if columns.start > 0 {
-                    self.read(row, &outputs, &mut sums.0[..m]);
-                }
-                let panel = panel.as_ptr().cast();
-                let dot = Dot { panel, activations, groups, sums: sums.0.as_mut_ptr().cast() };
-                // SAFETY: the processor has the instructions; the panel and the block have the groups; m <= MAX_ROWS.
-                unsafe { (self.kernels.dot)(part.kind, m, dot) };
-                self.write(row, &outputs, &sums.0[..m]);
+        let (mut later, mut later_lines) = part.later();
+        for b in 0..self.blocks() {
+            let rows = self.block(b);
+            let activations = &words[rows.start * row_words + columns.start / GROUP * group_words * rows.len()..];
+            let mut sums = Sums([[0.0; LANES]; MAX_PANELS * MAX_ROWS]);
+            if columns.start > 0 {
+                self.outputs(part, &rows, |i, out| load(&mut sums.0[i], out));
             }
+            let dot = Dot {
+                panel: panels.as_ptr().cast(),
+                panel_bytes: lines * size_of::<Line>(),
+                activations: activations.as_ptr(),
+                groups,
+                sums: sums.0.as_mut_ptr().cast(),
+                later,
+                later_lines,
+            };
+            // SAFETY: the processor has the instructions; the panels and the block have the groups, and the sums a place for
+            // every panel and row.
+            unsafe { (self.kernels.dot)(part.kind, part.tiles.len(), rows.len(), dot) };
+            self.outputs(part, &rows, |i, out| store(out, &sums.0[i]));
+            (later, later_lines) = (std::ptr::null(), 0);
         }
     }
 
-    fn read(&self, row: usize, outputs: &Range<usize>, sums: &mut [[f32; LANES]]) {
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the outputs of a tile lie inside of a row, and only this task uses them.
-            let out = unsafe { self.out.at((row + i) * self.out_cols + outputs.start) };
-            // SAFETY: as above; a tile has at most `LANES` outputs.
-            unsafe { std::ptr::copy_nonoverlapping(out, sums.as_mut_ptr(), outputs.len()) };
-        }
-    }
-
-    fn write(&self, row: usize, outputs: &Range<usize>, sums: &[[f32; LANES]]) {
-        for (i, sums) in sums.iter().enumerate() {
-            // SAFETY: as in `read`.
-            let out = unsafe { self.out.at((row + i) * self.out_cols + outputs.start) };
-            // SAFETY: as in `read`.
-            unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), out, outputs.len()) };
+    /// Hands out the places in `out` of every tile and row, in the order of a kernel's sums.
+    #[inline(always)]
+    fn outputs(&self, part: &Part<'_>, rows: &Range<usize>, mut each: impl FnMut(usize, &mut [f32])) {
+        for (t, tile) in part.tiles.clone().enumerate() {
+            let from = part.column + tile * LANES;
+            let length = LANES.min(part.w.rows() - tile * LANES);
+            for (i, row) in rows.clone().enumerate() {
+                // SAFETY: a tile's outputs lie inside of a row of `out`, and only this task uses them.
+                let out = unsafe { std::slice::from_raw_parts_mut(self.out.at(row * self.out_cols + from), length) };
+                each(t * rows.len() + i, out);
+            }
         }
     }
 }
 
-#[repr(align(64))]
-struct Sums([[f32; LANES]; MAX_ROWS]);
+#[inline(always)]
+fn load(sums: &mut [f32; LANES], out: &[f32]) {
+    match out.as_array() {
+        Some(out) => *sums = *out,
+        None => sums[..out.len()].copy_from_slice(out),
+    }
+}
 
-/// Some tiles of a matrix.
+#[inline(always)]
+fn store(out: &mut [f32], sums: &[f32; LANES]) {
+    match out.as_mut_array() {
+        Some(out) => *out = *sums,
+        None => out.copy_from_slice(&sums[..out.len()]),
+    }
+}
+
+#[repr(align(64))]
+struct Sums([[f32; LANES]; MAX_PANELS * MAX_ROWS]);
+
+/// Some columns of some tiles of a matrix: as many as are multiplied at once.
 struct Part<'a> {
     w: &'a Matrix,
     kind: Kind,
     /// Where the matrix' outputs begin in a row of `out`.
     column: usize,
     tiles: Range<usize>,
+    columns: Range<usize>,
 }
 
 impl Part<'_> {
-    /// Where the outputs of a tile lie in a row of `out`.
-    fn outputs(&self, tile: usize) -> Range<usize> {
-        self.column + tile * LANES..self.column + self.w.rows().min((tile + 1) * LANES)
+    fn groups(&self) -> usize {
+        self.columns.len().div_ceil(GROUP)
+    }
+
+    /// The rows of a tile; where the matrix has no more, its last one.
+    fn rows(&self, tile: usize) -> [*const u8; LANES] {
+        std::array::from_fn(|r| self.w.row_data((tile * LANES + r).min(self.w.rows() - 1)).as_ptr())
+    }
+
+    /// The place of the following tiles' bytes of the same columns, were they in one piece, and their lines for each group.
+    /// Over all columns these are the whole tiles.
+    fn later(&self) -> (*const u8, usize) {
+        let block = self.w.dtype().block_elements() as usize;
+        let bytes =
+            |columns: usize| self.tiles.len() * LANES * (columns / block) * self.w.dtype().block_bytes() as usize;
+        let next = self.w.bytes().as_ptr().wrapping_add(self.tiles.end * LANES * self.w.row_bytes());
+        (next.wrapping_add(bytes(self.columns.start)), bytes(self.columns.len()).div_ceil(64 * self.groups()))
     }
 }
 

@@ -20,8 +20,15 @@ pub(super) trait Simd {
     /// Sums of products of any bytes with i8.
     type WideSum: Copy;
 
-    /// Rows of activations that are multiplied at once.
+    /// Rows of activations that are multiplied at once, at most.
     const ROWS: usize;
+    /// Panels that are multiplied at once: as many as share an activation in a register.
+    const PANELS: usize;
+    /// Bytes of the panels that are multiplied at once, about, so that they stay in a near cache while activations stream
+    /// past. More columns mean fewer, longer runs.
+    const PANEL_BYTES: usize;
+    /// The most rows of activations for which registers suffice to hold the sums of a panel besides those of a group.
+    const SUMS_IN_REGISTERS: usize;
     /// Whether [`Simd::Sum`] begins with two i16 per lane, for the bytes 0 and 1, 2 and 3 of each four, instead of one i32.
     const PAIRS: bool;
     /// What makes the signed bytes of Q8_0 those that [`Simd::dot_wide`] takes.
@@ -56,9 +63,14 @@ pub(super) trait Simd {
     unsafe fn start(word: *const u32) -> Self::Sum;
     /// Adds to each lane the products of its four weights with four activations.
     unsafe fn dot(sum: Self::Sum, weights: Self::U, activations: *const u32) -> Self::Sum;
+    /// Keeps the compiler from moving work on these sums, and accesses to memory, across this place: with few registers it
+    /// would otherwise finish one sum after the other and spill the weights.
+    unsafe fn in_order(_: &mut [Self::Sum]) {}
     unsafe fn sum(sum: Self::Sum) -> Self::F;
     unsafe fn start_wide(word: *const u32) -> Self::WideSum;
     unsafe fn dot_wide(sum: Self::WideSum, weights: Self::U, activations: *const u32) -> Self::WideSum;
+    /// As [`Simd::in_order`].
+    unsafe fn in_order_wide(_: &mut [Self::WideSum]) {}
     unsafe fn sum_wide(sum: Self::WideSum) -> Self::F;
     /// Asks for a line of memory that is read soon.
     unsafe fn prefetch(address: *const u8);

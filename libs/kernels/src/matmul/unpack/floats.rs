@@ -71,9 +71,6 @@ pub(super) unsafe fn unpack<S: Simd, T: Float>(task: Unpack<'_>) {
     unsafe {
         let whole = task.columns / T::COLUMNS;
         for i in 0..whole {
-            for line in 0..4 {
-                S::prefetch(task.next.wrapping_add((4 * i + line) * 64));
-            }
             let dwords = S::transpose(task.rows, task.from * bytes + 16 * i);
             T::store::<S>(dwords, task.panel.add(i * T::COLUMNS * VECTOR));
         }

@@ -22,8 +22,6 @@ pub(super) struct Unpack<'a> {
     pub(super) from: usize,
     /// How many, a multiple of a block's.
     pub(super) columns: usize,
-    /// Bytes that will be unpacked next, as many as these: they are asked for from memory.
-    pub(super) next: *const u8,
     pub(super) panel: *mut u8,
 }
 
@@ -65,12 +63,9 @@ unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
     let (columns, bytes) = (T::DTYPE.block_elements() as usize, T::DTYPE.block_bytes() as usize);
     let first = task.from / columns;
     let mut out = Group { panel: task.panel, bytes: const { Kind::of(T::DTYPE).group_bytes() } };
-    // SAFETY: the caller's; what is prefetched need not exist.
+    // SAFETY: the caller's.
     unsafe {
         for block in 0..task.columns / columns {
-            for line in block * bytes / 4..(block + 1) * bytes / 4 {
-                S::prefetch(task.next.wrapping_add(line * 64));
-            }
             T::block::<S>(task.rows, (first + block) * bytes, out);
             out = out.after(columns / GROUP);
         }
