@@ -107,6 +107,9 @@ fn the_openai_client_of_python_works_against_the_gateway() {
     assert_eq!(told["models"], json!(["tinybee"]));
     assert_eq!(told["unknown"], json!([404, "model_not_found"]));
     assert_eq!(told["refused"], json!([400, "max_tokens"]));
+    assert_eq!(told["tools"], json!([400, "tools"]), "tinybee's template has none");
+    assert_eq!((&told["several"], &told["completion"]), (&json!([0, 1]), &json!(true)), "tokens make the text: {told}");
+    assert_eq!((&told["formed"], &told["vectors"]), (&json!(["kind", "legs"]), &json!([1.0, 1.0])), "{told}");
     let after = http("GET", &format!("{}/readyz", up.gateway), &[], None);
     assert_eq!(after.map(|(status, _)| status), Some(200));
 }
