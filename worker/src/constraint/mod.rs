@@ -73,37 +73,34 @@ impl Grammars {
 
     /// Compiles what a request asks for. Blocks, about a second at most besides what the first call makes.
     pub fn compile(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
-        self.compile_grammar(match constraint {
-            Constraint::Json => json_schema(&serde_json::json!({"type": "object"}))?,
-            Constraint::JsonSchema(schema) => json_schema(schema)?,
-            Constraint::Regex(pattern) => TopLevelGrammar::from_regex(whole(pattern)),
-        })
-    }
-
-    /// Compiles a grammar in llguidance's Lark syntax, which is for this program's own use.
-    pub fn compile_lark(&self, grammar: String) -> Result<Grammar, ConstraintError> {
-        self.compile_grammar(TopLevelGrammar::from_lark(grammar))
-    }
-
-    fn compile_grammar(&self, grammar: TopLevelGrammar) -> Result<Grammar, ConstraintError> {
         let make = || vocabulary::factory(&self.tokenizer).map(Arc::new);
         let factory = self.factory.get_or_init(make).clone()?;
         let lane = Lane::enter(&self.compiling).ok_or(ConstraintError::Busy)?;
         let (sender, receiver) = mpsc::sync_channel(1);
+        let constraint = constraint.clone();
         let compile = move || {
-            let parser = factory.create_parser(grammar).map_err(|e| refusal(&e));
-            let ready = parser.and_then(|parser| Grammar::new(Matcher::new(Ok(parser))));
+            let grammar = grammar(&constraint, &factory);
             drop(lane);
-            let _ = sender.send(ready);
+            let _ = sender.send(grammar);
         };
         let thread = std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES);
         thread.spawn(compile).map_err(|e| ConstraintError::Thread(e.to_string()))?;
         match receiver.recv_timeout(PATIENCE) {
-            Ok(ready) => ready,
+            Ok(grammar) => grammar,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(ConstraintError::TooSlow),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(ConstraintError::Refused("it cannot be compiled".into())),
         }
     }
+}
+
+fn grammar(constraint: &Constraint, factory: &ParserFactory) -> Result<Grammar, ConstraintError> {
+    let grammar = match constraint {
+        Constraint::Json => json_schema(&serde_json::json!({"type": "object"}))?,
+        Constraint::JsonSchema(schema) => json_schema(schema)?,
+        Constraint::Regex(pattern) => TopLevelGrammar::from_regex(whole(pattern)),
+    };
+    let parser = factory.create_parser(grammar).map_err(|e| refusal(&e))?;
+    Grammar::new(Matcher::new(Ok(parser)))
 }
 
 /// A place among the grammars that are being compiled.

@@ -2,6 +2,7 @@
 
 use super::ConstraintError;
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// Most values (objects, arrays, strings, numbers) in a schema.
 const MAX_VALUES: usize = 20_000;
@@ -11,10 +12,20 @@ const MAX_DEPTH: usize = 64;
 /// White space between the tokens of JSON: a space, or a new line with its indentation. With more some models never end.
 const WHITE_SPACE: &str = r"\x20|\x0D?\x0A[\x20\x09]{0,24}";
 
+/// Most regular expressions that one string would have to match at once, whatever combines them.
+const MAX_INTERSECTED: usize = 8;
+/// Most patterns of property names; each is compared with each.
+const MAX_NAME_PATTERNS: usize = 64;
+
 /// The schema as it is compiled, or why it is not.
 pub(super) fn prepare(schema: &Value) -> Result<Value, ConstraintError> {
-    let mut values = 0;
-    measure(schema, 0, &mut values)?;
+    let mut size = Size::default();
+    size.measure(schema, 0)?;
+    let together = Intersections { root: schema, known: HashMap::new() }.of(schema);
+    if together > MAX_INTERSECTED {
+        let text = format!("the schema intersects up to {together} patterns or formats, allowed are {MAX_INTERSECTED}");
+        return Err(ConstraintError::TooLarge(text));
+    }
     let mut schema = match schema {
         Value::Object(map) => map.clone(),
         Value::Bool(true) => Map::new(),
@@ -30,31 +41,85 @@ fn refused(text: &str) -> ConstraintError {
     ConstraintError::Refused(text.to_owned())
 }
 
-fn measure(value: &Value, depth: usize, values: &mut usize) -> Result<(), ConstraintError> {
-    *values += 1;
-    if *values > MAX_VALUES {
-        return Err(ConstraintError::TooLarge(format!("the schema has more than {MAX_VALUES} values")));
-    }
-    if depth > MAX_DEPTH {
-        return Err(ConstraintError::TooLarge(format!("the schema is nested more than {MAX_DEPTH} deep")));
-    }
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| measure(item, depth + 1, values)),
-        Value::Object(map) => map.iter().try_for_each(|(key, item)| {
-            check_reference(key, item)?;
-            measure(item, depth + 1, values)
-        }),
-        _ => Ok(()),
+#[derive(Default)]
+struct Size {
+    values: usize,
+    name_patterns: usize,
+}
+
+impl Size {
+    fn measure(&mut self, value: &Value, depth: usize) -> Result<(), ConstraintError> {
+        let too_large = |text: String| Err(ConstraintError::TooLarge(text));
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return too_large(format!("the schema has more than {MAX_VALUES} values"));
+        }
+        if depth > MAX_DEPTH {
+            return too_large(format!("the schema is nested more than {MAX_DEPTH} deep"));
+        }
+        match value {
+            Value::Array(items) => items.iter().try_for_each(|item| self.measure(item, depth + 1)),
+            Value::Object(map) => map.iter().try_for_each(|(key, item)| {
+                match item {
+                    // References lead into the schema itself only.
+                    Value::String(to) if key == "$ref" && !to.starts_with('#') => {
+                        return Err(refused(&format!("$ref {to:?} is not supported; references must begin with #")));
+                    }
+                    Value::Object(patterns) if key == "patternProperties" => self.name_patterns += patterns.len(),
+                    _ => {}
+                }
+                if self.name_patterns > MAX_NAME_PATTERNS {
+                    return too_large(format!("patternProperties have more than {MAX_NAME_PATTERNS} patterns"));
+                }
+                self.measure(item, depth + 1)
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
-/// References lead into the schema itself only.
-fn check_reference(key: &str, value: &Value) -> Result<(), ConstraintError> {
-    match value {
-        Value::String(to) if key == "$ref" && !to.starts_with('#') => {
-            Err(refused(&format!("$ref {to:?} is not supported; references must begin with #")))
+/// How many regular expressions meet in one string at most. Their intersection takes time that grows exponentially with them,
+/// and neither fuel nor a limit of states bounds it.
+struct Intersections<'a> {
+    root: &'a Value,
+    /// Of references; 0 while one is followed, as a circle adds nothing.
+    known: HashMap<&'a str, usize>,
+}
+
+impl<'a> Intersections<'a> {
+    fn of(&mut self, schema: &'a Value) -> usize {
+        let Value::Object(map) = schema else { return 0 };
+        let (mut all, mut most) = (0usize, 0);
+        for (key, value) in map {
+            match (key.as_str(), value) {
+                ("pattern" | "format", _) => all += 1,
+                ("$ref", Value::String(to)) => all = all.saturating_add(self.of_reference(to)),
+                ("allOf", Value::Array(parts)) => {
+                    all = parts.iter().fold(all, |sum, part| sum.saturating_add(self.of(part)));
+                }
+                // One of several holds at a time; properties and items of objects that are intersected are too.
+                ("anyOf" | "oneOf" | "prefixItems", Value::Array(parts)) => {
+                    all = all.saturating_add(parts.iter().map(|part| self.of(part)).max().unwrap_or(0));
+                }
+                ("properties" | "patternProperties", Value::Object(parts)) => {
+                    most = parts.values().map(|part| self.of(part)).fold(most, usize::max);
+                }
+                ("items" | "additionalProperties" | "additionalItems", part) => most = most.max(self.of(part)),
+                _ => {}
+            }
         }
-        _ => Ok(()),
+        all.saturating_add(most)
+    }
+
+    fn of_reference(&mut self, to: &'a str) -> usize {
+        if let Some(&known) = self.known.get(to) {
+            return known;
+        }
+        self.known.insert(to, 0);
+        let target = to.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer.trim_end_matches('/')));
+        let count = target.map_or(0, |target| self.of(target));
+        self.known.insert(to, count);
+        count
     }
 }
 
@@ -68,6 +133,10 @@ mod tests {
         assert!(prepare(&json!({"enum": wide})).unwrap_err().to_string().contains("20000 values"));
         let deep = (0..100).fold(json!({}), |inner, _| json!({"items": inner}));
         assert!(prepare(&deep).unwrap_err().to_string().contains("64 deep"));
+        let names: Map<String, Value> = (0..65).map(|n| (n.to_string(), json!({}))).collect();
+        assert!(
+            prepare(&json!({"items": {"patternProperties": names}})).unwrap_err().to_string().contains("64 patterns")
+        );
         assert!(prepare(&json!({"$ref": "http://x/y"})).unwrap_err().to_string().contains("http://x/y"));
         assert!(prepare(&json!(false)).is_err() && prepare(&json!(5)).is_err());
     }
@@ -77,5 +146,25 @@ mod tests {
         let prepared = prepare(&json!({"x-guidance": {"lenient": true}, "type": "object"})).unwrap();
         assert_eq!(prepared["x-guidance"], json!({"whitespace_pattern": WHITE_SPACE}));
         assert!(prepare(&json!(true)).unwrap().is_object());
+    }
+
+    #[test]
+    fn patterns_that_meet_in_one_string_are_counted() {
+        let count = |schema: Value| Intersections { root: &schema, known: HashMap::new() }.of(&schema);
+        let pattern = || json!({"pattern": "a"});
+        assert_eq!(count(json!({"properties": {"a": pattern(), "b": {"items": pattern()}}})), 1);
+        assert_eq!(count(json!({"anyOf": [pattern(), pattern()], "format": "date"})), 2);
+        assert_eq!(count(json!({"allOf": [pattern(), {"anyOf": [pattern(), {}]}, pattern()]})), 3);
+        let merged = json!({"allOf": [{"properties": {"a": pattern()}}, {"properties": {"a": pattern()}}]});
+        assert_eq!(count(merged), 2);
+        let named = json!({"$defs": {"p": {"pattern": "a", "items": {"$ref": "#/$defs/p"}}}, "allOf": [{"$ref": "#/$defs/p"}, {"$ref": "#/$defs/p"}]});
+        assert_eq!(count(named), 2);
+        let doubling: Map<String, Value> = (0..100)
+            .map(|n| {
+                let next = format!("#/$defs/{}", n + 1);
+                (n.to_string(), json!({"pattern": "a", "allOf": [{"$ref": next}, {"$ref": next}]}))
+            })
+            .collect();
+        assert!(prepare(&json!({"$defs": doubling, "$ref": "#/$defs/0"})).is_err());
     }
 }

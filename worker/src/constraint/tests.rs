@@ -122,16 +122,17 @@ fn bombs_end_soon_and_leave_the_next_grammar_alone() {
         ),
         ("all of itself", schema(json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}], "type": "object"}))),
         ("doubling", schema(json!({"$defs": doubling, "$ref": "#/$defs/0"}))),
-        ("few intersections", schema(json!({"type": "string", "allOf": all_of[..8]}))),
+        ("few intersections", schema(json!({"type": "string", "allOf": all_of[..6]}))),
         ("intersection", schema(json!({"type": "string", "allOf": all_of}))),
         ("long string", schema(json!({"type": "string", "minLength": 1_000_000}))),
         ("many items", schema(json!({"type": "array", "minItems": 1_000_000, "items": {"type": "string"}}))),
         ("large enum", schema(json!({"enum": (0..19_000).map(|n| format!("value {n}")).collect::<Vec<_>>()}))),
     ];
+    let refused =
+        ["deep groups", "chain of references", "itself", "each other", "all of itself", "doubling", "intersection"];
     for (name, bomb) in bombs {
-        let began = Instant::now();
         let outcome = grammars.compile(&bomb);
-        println!("{name}: {:?} {:?}", began.elapsed(), outcome.as_ref().map_err(ToString::to_string));
+        assert!(outcome.is_err() || !refused.contains(&name), "{name} was taken");
         // What is accepted must be usable: no mask of it may be dear either.
         if let Ok(mut grammar) = outcome {
             for _ in 0..20 {
@@ -150,4 +151,10 @@ fn bombs_end_soon_and_leave_the_next_grammar_alone() {
         }
     }
     assert!(grammars.compile(&Constraint::Json).is_ok());
+    // None of them is still at work, which would take its core from the model.
+    let end = Instant::now() + Duration::from_secs(20);
+    while grammars.compiling.load(Ordering::Relaxed) > 0 {
+        assert!(Instant::now() < end, "a bomb that was given up burns on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

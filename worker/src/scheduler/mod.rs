@@ -182,11 +182,6 @@ impl Scheduler {
         self.grammars.compile(constraint)
     }
 
-    /// Compiles a grammar in llguidance's Lark syntax. Blocks like [`Scheduler::grammar`].
-    pub fn lark_grammar(&self, grammar: String) -> Result<Grammar, ConstraintError> {
-        self.grammars.compile_lark(grammar)
-    }
-
     /// Puts a request into the queue.
     pub fn submit(&self, generation: Generation) -> Result<Ticket, ApiError> {
         self.submit_all(vec![generation]).and_then(|mut tickets| tickets.pop().ok_or_else(dead))

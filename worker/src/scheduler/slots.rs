@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 
-
 /// Tokens that a copy must bring at least; fewer are computed as quickly.
 const MIN_COPY: usize = 8;
 
@@ -35,15 +34,14 @@ impl Slots {
     /// time; returns the slot and how many of its tokens stay. A slot that would lose more than it gives counts as having nothing
     /// in common: its beginning can be copied, its end would be lost.
     pub fn take(&mut self, prompt: &[u32]) -> Option<(usize, usize)> {
-        let of_use = |slot: &Slot| {
+        let rank = |slot: &Slot| {
             let common = common(&slot.tokens, prompt);
-            if common * 2 >= slot.tokens.len() { common } else { 0 }
+            let of_use = if common * 2 >= slot.tokens.len() { common } else { 0 };
+            (Reverse(of_use), slot.released)
         };
         let free = self.slots.iter().enumerate().filter(|(_, s)| !s.busy);
-        let best = free
-            .map(|(at, s)| (of_use(s), s.released, at))
-            .min_by_key(|&(of_use, released, at)| (usize::MAX - of_use, released, at));
-        let (kept, _, at) = best?;
+        let (at, _) = free.min_by_key(|(_, slot)| rank(slot))?;
+        let kept = common(&self.slots[at].tokens, prompt);
         let slot = &mut self.slots[at];
         slot.busy = true;
         slot.tokens.truncate(kept);
