@@ -1,6 +1,7 @@
 //! The worker's command line: what was typed, and how it becomes a [`Config`].
 
 use crate::config::{Config, HiveLink, Secret};
+use rbee_engine::Device;
 use rbee_wire::ErrorCode;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub hive_socket: Option<PathBuf>,
 
-    /// Backend: cpu
+    /// What computes: cpu, or cuda or metal where rbee was built with that feature
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub backend: String,
 
@@ -73,7 +74,7 @@ impl Secrets {
 /// Settings that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("backend {0:?} is not available in this worker; there is: cpu")]
+    #[error("backend {0:?} is not available in this worker; there is: {there_is}", there_is = BACKENDS.join(", "))]
     Backend(String),
     #[error("device {0} of backend cpu does not exist; there is: 0")]
     Device(u32),
@@ -105,12 +106,7 @@ impl ConfigError {
 impl Args {
     /// Makes every choice that was left open. `cores` is the number of physical cores.
     pub fn resolve(self, secrets: Secrets, cores: usize) -> Result<Config, ConfigError> {
-        if self.backend != "cpu" {
-            return Err(ConfigError::Backend(self.backend));
-        }
-        if self.device != 0 {
-            return Err(ConfigError::Device(self.device));
-        }
+        let compute_device = compute_device(&self.backend, self.device)?;
         if !self.port.ip().is_loopback() && secrets.api_key.is_none() {
             return Err(ConfigError::NeedsKey(self.port));
         }
@@ -132,10 +128,33 @@ impl Args {
             slots: usize::from(self.slots),
             context_length: self.context_length,
             threads: self.threads.map_or(cores, usize::from).max(1),
+            backend: self.backend,
             device: self.device,
+            compute_device,
             api_key: secrets.api_key,
             hive: HiveLink { callback_url: self.callback_url, socket: self.hive_socket, nonce: secrets.nonce },
         })
+    }
+}
+
+/// Backends that this executable was built with.
+const BACKENDS: &[&str] = &[
+    "cpu",
+    #[cfg(feature = "cuda")]
+    "cuda",
+    #[cfg(feature = "metal")]
+    "metal",
+];
+
+fn compute_device(backend: &str, number: u32) -> Result<Device, ConfigError> {
+    match (backend, number) {
+        ("cpu", 0) => Ok(Device::Cpu),
+        ("cpu", other) => Err(ConfigError::Device(other)),
+        #[cfg(feature = "cuda")]
+        ("cuda", number) => Ok(Device::Cuda(number as usize)),
+        #[cfg(feature = "metal")]
+        ("metal", number) => Ok(Device::Metal(number as usize)),
+        (other, _) => Err(ConfigError::Backend(other.to_owned())),
     }
 }
 

@@ -51,7 +51,12 @@ pub struct Config {
     /// Tokens of one sequence; None takes what the model was trained with, at most 8192.
     pub context_length: Option<u32>,
     pub threads: usize,
+    /// cpu, cuda or metal.
+    pub backend: String,
+    /// The backend's device, by its number.
     pub device: u32,
+    /// Backend and device as the engine calls them.
+    pub compute_device: rbee_engine::Device,
     /// Without one the worker listens on loopback only.
     pub api_key: Option<Secret>,
     pub hive: HiveLink,

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::template::{ChatTemplate, TemplateError};
 use rbee_engine::source::Source;
 use rbee_engine::source::safetensors::{CheckpointError, CheckpointProblem};
-use rbee_engine::{Chunk, Device, Engine, Kind, LoadError, Options, Output, Progress};
+use rbee_engine::{Chunk, Engine, Kind, LoadError, Options, Output, Progress};
 use rbee_model::checkpoint::ConfigError;
 use rbee_model::format::UnsupportedFormat;
 use rbee_model::gguf::GgufError;
@@ -41,7 +41,7 @@ pub enum ModelErrorKind {
     #[error("{0}")]
     Unsupported(UnsupportedFormat),
     #[error("{0}")]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(Box<CheckpointError>),
     #[error("{name}: {problem}")]
     File { name: &'static str, problem: String },
     #[error("tokenizer: {0}")]
@@ -132,7 +132,7 @@ fn load_opened(
         Some(wanted) => u64::from(wanted),
         None => trained.min(DEFAULT_CONTEXT),
     } as usize;
-    let options = Options { slots: config.slots, context_length, threads: config.threads, device: Device::Cpu };
+    let options = Options { slots: config.slots, context_length, threads: config.threads, device: config.compute_device };
     let (engine, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(tokenizer);
         let engine = rbee_engine::load(source, options, progress).map_err(ModelErrorKind::Engine);

@@ -112,7 +112,7 @@ async fn work(
             worker_id: config.worker_id.clone(),
             url: url.to_owned(),
             model_ref: config.model_ref.clone(),
-            backend: "cpu".into(),
+            backend: config.backend.clone(),
             device: config.device,
             memory_bytes,
         };

@@ -4,13 +4,18 @@
 use super::Served;
 use crate::constraint::Grammar;
 use crate::model::Model;
+use crate::scheduler::Scheduler;
 use crate::template::ChatTemplate;
 use crate::tools::{Format, Reader, Support};
 use rbee_engine::Kind;
 use rbee_tokenizer::Tokenizer;
-use rbee_wire::openai::{ChatMessage, Constraint, Prompt, Role, Sampling, Tools};
+use rbee_wire::openai::{ChatMessage, Constraint, Prompt, Role, Sampling, Tool, Tools};
 use rbee_wire::worker::InferenceInput;
 use rbee_wire::{ApiError, ErrorCode};
+use std::time::{Duration, Instant};
+
+/// Time for the schemas of all functions of a request together.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is to be continued.
 pub enum Input {
@@ -39,7 +44,14 @@ pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prep
     if let Some((id, _)) = sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.tokenizer.vocab_size()) {
         return Err(ApiError::invalid("logit_bias", format!("token {id} is not in the vocabulary")));
     }
-    let tools = if let Input::Chat(_, tools) = &input { Calls::new(model, tools)? } else { Calls::default() };
+    let tools = match &input {
+        Input::Chat(_, tools) => {
+            let calls = Calls::new(model, tools)?;
+            check_parameters(scheduler, &tools.forced())?;
+            calls
+        }
+        _ => Calls::default(),
+    };
     let prompt = tokens(model, input, &tools)?;
     let (field, constraint) = match (&tools.form, &sampling.constraint) {
         (Some(form), _) => ("tools", Some(form)),
@@ -48,6 +60,20 @@ pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prep
     };
     let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;
     Ok(Prepared { prompt, sampling, grammar, reader: tools.reader })
+}
+
+/// Refuses functions that cannot be called, such as one whose arguments refer to themselves without end: within the form of
+/// a call that would show only when the model got there.
+fn check_parameters(scheduler: &Scheduler, forced: &[&Tool]) -> Result<(), ApiError> {
+    let began = Instant::now();
+    for tool in forced {
+        if began.elapsed() > PATIENCE {
+            return Err(ApiError::invalid("tools", "take too long to compile; give fewer or simpler ones"));
+        }
+        let parameters = Constraint::JsonSchema(tool.parameters.clone());
+        scheduler.grammar(&parameters).map_err(|e| e.to_api(&format!("tools.{}.parameters", tool.name)))?;
+    }
+    Ok(())
 }
 
 /// What functions mean for a request.

@@ -19,7 +19,7 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
 
 /// Opens and checks a checkpoint.
 pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = Checkpoint::open(path).map_err(|error| ModelErrorKind::Checkpoint(Box::new(error)))?;
     checkpoint.maps().for_each(|map| prefetch(map.clone()));
     let folder = &checkpoint.folder;
     let json = read(folder, "tokenizer.json")?.ok_or_else(|| ModelErrorKind::File {
@@ -32,7 +32,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
             let text = String::from_utf8(text).map_err(|_| problem("chat_template.jinja", "it is not UTF-8"))?;
             Some(text)
         }
-        None => config.as_ref().and_then(|config| template(config)),
+        None => config.as_ref().and_then(template),
     };
     Ok(Opened {
         source: checkpoint.source().map_err(ModelErrorKind::Engine)?,

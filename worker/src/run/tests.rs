@@ -17,7 +17,9 @@ fn config(model: &Path) -> Config {
         slots: 2,
         context_length: None,
         threads: 1,
+        backend: "cpu".into(),
         device: 0,
+        compute_device: rbee_engine::Device::Cpu,
         api_key: Some(Secret::new("k".into())),
         hive: HiveLink { callback_url: None, socket: None, nonce: None },
     }

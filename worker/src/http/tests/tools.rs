@@ -151,13 +151,16 @@ async fn a_model_that_knows_no_functions_says_so() {
     let strange = ask(&saying("x", "{{ tools }}").await, json!({})).await;
     assert!(strange.status == 400 && strange.text.contains("is not known"), "{strange:?}");
     let hermes = saying("x", HERMES).await;
+    let function = |parameters: Value| {
+        let function = json!({"type": "function", "function": {"name": "f", "parameters": parameters}});
+        json!({"tools": [function], "tool_choice": "required"})
+    };
+    let endless = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}});
     for (more, field) in [
         (json!({"tool_choice": {"type": "function", "function": {"name": "other"}}}), "tool_choice.function.name"),
         (json!({"response_format": {"type": "json_object"}}), "tools"),
-        (
-            json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}], "tool_choice": "required"}),
-            "tools",
-        ),
+        (function(json!({"type": "nonsense"})), "tools.f.parameters"),
+        (function(endless), "tools.f.parameters"),
     ] {
         let answer = ask(&hermes, more).await;
         assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (400, Some(field)), "{}", answer.text);
