@@ -32,11 +32,18 @@ fn name_of(names: &mut HashMap<String, String>, what: &str, value: &str) -> Stri
 }
 
 impl Redactor {
-    /// The value with names in place of what differs.
+    /// The value with names in place of what differs, its keys in alphabetical order.
     pub fn value(&mut self, value: &mut Value) {
+        // Names are given in the order of the keys.
+        value.sort_all_objects();
+        self.inner(value);
+        value.sort_all_objects();
+    }
+
+    fn inner(&mut self, value: &mut Value) {
         match value {
             Value::Object(map) => self.object(map),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.inner(item)),
             Value::String(text) => *text = self.text(text),
             _ => {}
         }
@@ -68,7 +75,7 @@ impl Redactor {
                 ("continue", Value::String(text)) if !text.is_empty() => *text = "<continue>".into(),
                 ("cells", Value::Array(cells)) => cells.iter_mut().for_each(age),
                 ("hash", Value::String(text)) => *text = "<hash>".into(),
-                _ => self.value(value),
+                _ => self.inner(value),
             }
         }
     }

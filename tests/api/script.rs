@@ -99,7 +99,11 @@ impl<'a> Script<'a> {
         let request = Request::builder().method(method).uri(self.path(path)).header("accept", accept);
         let (request, bytes) = match body {
             Some(Value::String(raw)) => (request.header("content-type", content), raw.into_bytes()),
-            Some(value) => (request.header("content-type", content), value.to_string().into_bytes()),
+            Some(mut value) => {
+                // Errors quote how a body begins.
+                value.sort_all_objects();
+                (request.header("content-type", content), value.to_string().into_bytes())
+            }
             None => (request, vec![]),
         };
         request.body(Body::from(bytes)).expect("a request")
