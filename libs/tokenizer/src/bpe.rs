@@ -4,7 +4,7 @@ use super::bytes::push_token;
 use super::hash::Seed;
 use super::merge::{Merger, NONE};
 use super::split::Splitter;
-use super::vocab::{Index, Vocab};
+use super::vocab::{Index, Kind, Vocab};
 
 /// A vocabulary's merges and how text is cut before them.
 pub struct Bpe {
@@ -30,6 +30,7 @@ impl Bpe {
         }
         let mut map = Merges::with_capacity(merges.len());
         let mut both = Vec::new();
+        let mut last = 0;
         for (rank, merge) in merges.enumerate() {
             // The left part may begin with a blank itself.
             let Some(gap) = merge.bytes().skip(1).position(|b| b == b' ') else { continue };
@@ -37,8 +38,12 @@ impl Bpe {
             push_token(&merge[..=gap], &mut both);
             let middle = both.len();
             push_token(&merge[gap + 2..], &mut both);
-            let id = |bytes: &[u8]| index.get(vocab, bytes);
-            if let (Some(left), Some(right), Some(id)) = (id(&both[..middle]), id(&both[middle..]), id(&both)) {
+            // Most vocabularies number their tokens in the order of the merges that make them.
+            let next = Some(last + 1).filter(|&id| vocab.kind(id) == Kind::Normal && vocab.bytes(id) == both);
+            let Some(id) = next.or_else(|| index.get(vocab, &both)) else { continue };
+            last = id;
+            let (left, right) = (index.get(vocab, &both[..middle]), index.get(vocab, &both[middle..]));
+            if let (Some(left), Some(right)) = (left, right) {
                 map.insert(Merge { left, right, rank: rank as u32, id });
             }
         }
@@ -112,7 +117,6 @@ impl Merges {
 mod tests {
     use super::*;
     use crate::split;
-    use crate::vocab::Kind;
 
     fn encode(tokens: &[&str], merges: &[&str], whole_first: bool, text: &str) -> Vec<u32> {
         let mut vocab = Vocab::with_capacity(tokens.len());

@@ -25,16 +25,7 @@ pub fn push_token(token: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The character that stands for a byte in a vocabulary.
-    fn byte_to_char(byte: u8) -> char {
-        match byte {
-            b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => byte as char,
-            0..=0x20 => char::from_u32(256 + u32::from(byte)).unwrap_or('\0'),
-            0x7F..=0xA0 => char::from_u32(256 + 33 + u32::from(byte - 0x7F)).unwrap_or('\0'),
-            0xAD => '\u{143}',
-        }
-    }
+    use crate::testing::byte_to_char;
 
     #[test]
     fn every_byte_has_its_own_character() {

@@ -39,7 +39,8 @@ const TEXTS: &[&str] = &[
 
 /// Whether a text is one that ends answers. Such a token is a control token, whatever its type says.
 pub fn is_end_text(text: &str) -> bool {
-    TEXTS.contains(&text)
+    // Most tokens begin otherwise, and every token of a vocabulary is asked for.
+    text.starts_with(['<', '[', '_']) && TEXTS.contains(&text)
 }
 
 /// The tokens that end an answer, in order and each once: `named` by the metadata, and those of `special` (text and id) with
@@ -59,6 +60,11 @@ pub fn end_tokens<'a>(named: impl IntoIterator<Item = u32>, special: impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_text_of_the_list_is_known() {
+        assert!(TEXTS.iter().all(|text| is_end_text(text)) && !is_end_text("<") && !is_end_text(""));
+    }
 
     #[test]
     fn ends_are_those_named_and_those_known() {

@@ -5,7 +5,7 @@ use super::ends::{end_tokens, is_end_text};
 use super::sentence::{BLANK, byte_of};
 use super::special::{Special, Specials};
 use super::vocab::{Kind, Vocab};
-use super::{Bpe, Model, Sentence, Tokenizer, TokenizerError, split};
+use super::{Bpe, Model, Sentence, Tokenizer, TokenizerError, WordPiece, split};
 use rbee_model::gguf::{Array, Header, StringArray};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -26,6 +26,7 @@ pub fn tokenizer(header: &Header) -> Result<Tokenizer, TokenizerError> {
     match header.str("tokenizer.ggml.model") {
         Some("gpt2") => byte_level(header),
         Some("llama") => sentence(header),
+        Some("bert") => word_piece(header),
         Some(found) => Err(TokenizerError::Model { found: found.to_owned() }),
         None => Err(TokenizerError::Missing("tokenizer.ggml.model")),
     }
@@ -34,22 +35,51 @@ pub fn tokenizer(header: &Header) -> Result<Tokenizer, TokenizerError> {
 fn byte_level(header: &Header) -> Result<Tokenizer, TokenizerError> {
     let parts = Parts::read(header, Writing::ByteLevel)?;
     let merges = header.strings(MERGES).ok_or(TokenizerError::Missing(MERGES))?;
-    // What a file without a name means was settled when files had none.
+    // A file that names none is older than the names; this is how it was made.
     let name = header.str("tokenizer.ggml.pre").filter(|name| !name.is_empty()).unwrap_or("default");
     let pre = split::find(name).ok_or_else(|| TokenizerError::Pre { found: name.to_owned() })?;
     let bpe = Bpe::new(&parts.vocab, merges.iter(), pre.ignore_merges, pre.splitter());
-    let ids = Ids::read(header, parts.vocab.len(), None, None);
-    parts.build(header, Model::Bpe(bpe), ids, pre.add_bos)
+    let (bos, eos) = (parts.id(header, "bos", None), parts.id(header, "eos", None));
+    let before = bos.filter(|_| adds(header, "bos", pre.add_bos));
+    let after = eos.filter(|_| adds(header, "eos", false));
+    Ok(parts.build(header, Model::Bpe(bpe), Ends { bos, eos, before, after }))
 }
 
 fn sentence(header: &Header) -> Result<Tokenizer, TokenizerError> {
     let parts = Parts::read(header, Writing::Sentence)?;
     let scores = scores(header).ok_or(TokenizerError::Missing(SCORES))?;
-    let unknown = id(header, "unknown", parts.vocab.len()).or((!parts.vocab.is_empty()).then_some(0));
+    let unknown = parts.id(header, "unknown", Some(0));
     let space_prefix = header.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
     let model = Model::Sentence(Sentence::new(&parts.vocab, &scores, unknown, space_prefix));
-    let ids = Ids::read(header, parts.vocab.len(), Some(1), Some(2));
-    parts.build(header, model, ids, true)
+    let (bos, eos) = (parts.id(header, "bos", Some(1)), parts.id(header, "eos", Some(2)));
+    let before = bos.filter(|_| adds(header, "bos", true));
+    let after = eos.filter(|_| adds(header, "eos", false));
+    Ok(parts.build(header, model, Ends { bos, eos, before, after }))
+}
+
+fn word_piece(header: &Header) -> Result<Tokenizer, TokenizerError> {
+    let parts = Parts::read(header, Writing::Sentence)?;
+    let unknown = parts.id(header, "unknown", Some(100));
+    let lowercase = header.bool("tokenizer.ggml.normalizer.lowercase").unwrap_or(true);
+    let strip_accents = header.bool("tokenizer.ggml.normalizer.strip_accents").unwrap_or(lowercase);
+    let model = Model::WordPiece(WordPiece::new(&parts.vocab, unknown, lowercase, strip_accents));
+    let class = parts.id(header, "bos", None).or(parts.id(header, "cls", Some(101)));
+    let separator = parts.id(header, "seperator", Some(102));
+    let ends = Ends { bos: class, eos: parts.id(header, "eos", None), before: class, after: separator };
+    Ok(parts.build(header, model, ends))
+}
+
+/// Whether BOS or EOS is added to raw texts.
+fn adds(header: &Header, name: &str, default: bool) -> bool {
+    header.bool(&format!("tokenizer.ggml.add_{name}_token")).unwrap_or(default)
+}
+
+/// The tokens at the ends of texts, and those of them that are added to raw texts.
+struct Ends {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    before: Option<u32>,
+    after: Option<u32>,
 }
 
 /// What all models have in common.
@@ -77,29 +107,28 @@ impl Parts {
             if is_end_text(text) {
                 ends.push((text.to_owned(), id));
             }
-            let strip_right = strips && (kind == Kind::Control) != UNSTRIPPED.contains(&text);
+            let strip_right = strips && !UNSTRIPPED.contains(&text);
             let control = kind == Kind::Control;
             specials.push(Special { text: text.to_owned(), id, control, strip_left: false, strip_right });
         }
         Ok(Self { vocab, specials: Specials::new(specials)?, ends })
     }
 
-    fn build(self, header: &Header, model: Model, ids: Ids, adds_bos: bool) -> Result<Tokenizer, TokenizerError> {
-        let Self { vocab, specials, ends } = self;
-        let adds =
-            |key: &str, default: bool| header.bool(&format!("tokenizer.ggml.add_{key}_token")).unwrap_or(default);
-        let named = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].map(|key| id(header, key, vocab.len()));
-        let named = named.into_iter().chain([ids.eos]).flatten();
-        Ok(Tokenizer {
-            ends: end_tokens(named, ends.iter().map(|(text, id)| (text.as_str(), *id))),
-            before: ids.bos.filter(|_| adds("bos", adds_bos)).into_iter().collect(),
-            after: ids.eos.filter(|_| adds("eos", false)).into_iter().collect(),
-            bos: ids.bos,
-            eos: ids.eos,
-            vocab,
-            model,
-            specials,
-        })
+    /// The special token of that name, or else `default`, if it is in the vocabulary.
+    fn id(&self, header: &Header, name: &str, default: Option<u32>) -> Option<u32> {
+        let known = |&id: &u32| (id as usize) < self.vocab.len();
+        let named = header.u64(&format!("tokenizer.ggml.{name}_token_id")).and_then(|id| u32::try_from(id).ok());
+        named.filter(known).or(default.filter(known))
+    }
+
+    fn build(self, header: &Header, model: Model, at_ends: Ends) -> Tokenizer {
+        let Ends { bos, eos, before, after } = at_ends;
+        let named = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].map(|name| self.id(header, name, None));
+        let named = named.into_iter().chain([eos]).flatten();
+        let ends = end_tokens(named, self.ends.iter().map(|(text, id)| (text.as_str(), *id)));
+        let Self { vocab, specials, .. } = self;
+        let (before, after) = (before.into_iter().collect(), after.into_iter().collect());
+        Tokenizer { vocab, model, specials, bos, eos, before, after, ends }
     }
 }
 
@@ -109,24 +138,6 @@ const UNSTRIPPED: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 fn strips_right(header: &Header) -> bool {
     let name = header.str("general.name").unwrap_or_default().to_ascii_lowercase();
     name.contains("phi-3") || name.contains("phi3")
-}
-
-struct Ids {
-    bos: Option<u32>,
-    eos: Option<u32>,
-}
-
-impl Ids {
-    fn read(header: &Header, count: usize, bos: Option<u32>, eos: Option<u32>) -> Self {
-        let default = |id: Option<u32>| id.filter(|&id| (id as usize) < count);
-        Self { bos: id(header, "bos", count).or(default(bos)), eos: id(header, "eos", count).or(default(eos)) }
-    }
-}
-
-/// The special token of that name, if it is one of the `count` tokens.
-fn id(header: &Header, name: &str, count: usize) -> Option<u32> {
-    let id = header.u64(&format!("tokenizer.ggml.{name}_token_id"))?;
-    u32::try_from(id).ok().filter(|&id| (id as usize) < count)
 }
 
 /// Kinds of all tokens. A token whose text ends answers is a control token even if its type does not say so.

@@ -1,4 +1,4 @@
-//! Text to token ids and back, from GGUF metadata alone.
+//! Text to token ids and back, from GGUF metadata alone or from tokenizer.json.
 //!
 //! Control tokens (`<|im_end|>` …) come only from templates. In text that a user wrote the same characters stay text.
 
@@ -7,6 +7,7 @@ mod bytes;
 mod ends;
 mod gguf;
 mod hash;
+mod json;
 mod merge;
 mod sentence;
 mod special;
@@ -15,26 +16,33 @@ mod split;
 mod testing;
 mod text;
 mod vocab;
+mod wordpiece;
 
 pub use special::TooManySpecials;
 pub use text::{Piece, TextStream};
 
 use bpe::Bpe;
+use json::Json;
 use merge::Merger;
 use rbee_model::gguf::Header;
 use sentence::Sentence;
 use special::{Part, Specials};
 use vocab::{Kind, Vocab};
+use wordpiece::WordPiece;
 
 /// Why no tokenizer could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    #[error("tokenizer.ggml.model {found:?} is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece)")]
+    #[error(
+        "tokenizer.ggml.model {found:?} is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece), bert (WordPiece)"
+    )]
     Model { found: String },
     #[error("tokenizer.ggml.pre {found:?} is not supported; supported: {}", split::known().collect::<Vec<_>>().join(", "))]
     Pre { found: String },
     #[error("{0} is missing or has the wrong type")]
     Missing(&'static str),
+    #[error("tokenizer.json cannot be used: {0}")]
+    Json(String),
     #[error(transparent)]
     Specials(#[from] TooManySpecials),
 }
@@ -43,6 +51,8 @@ pub enum TokenizerError {
 enum Model {
     Bpe(Bpe),
     Sentence(Sentence),
+    WordPiece(WordPiece),
+    Json(Box<Json>),
 }
 
 /// A vocabulary with its model, its special tokens and its rules for BOS and end.
@@ -67,6 +77,14 @@ impl Tokenizer {
     /// [`TokenizerError`] says which key of the metadata is missing or not supported.
     pub fn from_header(header: &Header) -> Result<Self, TokenizerError> {
         gguf::tokenizer(header)
+    }
+
+    /// The tokenizer of a `tokenizer.json`; `config` is the `tokenizer_config.json` beside it, which names BOS and EOS.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Json`] says what is wrong with the file.
+    pub fn from_tokenizer_json(json: &[u8], config: Option<&serde_json::Value>) -> Result<Self, TokenizerError> {
+        json::tokenizer(json, config)
     }
 
     /// Number of tokens; ids are below it.
@@ -157,11 +175,13 @@ impl Tokenizer {
 
     fn encode_into(&self, text: &str, control: bool, ids: &mut Vec<u32>) {
         let mut merger = Merger::default();
-        for part in self.specials.split(text, control) {
+        for (at, part) in self.specials.split(text, control).into_iter().enumerate() {
             match (part, &self.model) {
                 (Part::Token(id), _) => ids.push(id),
-                (Part::Text(text), Model::Bpe(bpe)) => bpe.encode(&self.vocab, &text, &mut merger, ids),
+                (Part::Text(text), Model::Bpe(model)) => model.encode(&self.vocab, &text, &mut merger, ids),
                 (Part::Text(text), Model::Sentence(model)) => model.encode(&self.vocab, &text, &mut merger, ids),
+                (Part::Text(text), Model::WordPiece(model)) => model.encode(&self.vocab, &text, ids),
+                (Part::Text(text), Model::Json(model)) => model.encode(&text, at == 0, ids),
             }
         }
     }

@@ -1,7 +1,13 @@
-//! The tokenizer of the built-in model against its reference.
+//! Tokenizers of whole files against llama.cpp's ids.
 
 use super::*;
-use crate::testing::{reference, tinybee_header};
+use crate::testing::{byte_level, header, others, recorded, reference, text, texts, tinybee_header, vocabulary};
+use proptest::prelude::*;
+use rbee_model::gguf::{Array, Value};
+
+fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u8> {
+    ids.iter().flat_map(|&id| tokenizer.bytes(id)).copied().collect()
+}
 
 #[test]
 fn prompts_have_the_reference_ids() {
@@ -42,4 +48,151 @@ fn the_end_tokens_are_known() {
     assert_eq!((tokenizer.bos_text(), tokenizer.eos_text()), ("<|endoftext|>", "<|endoftext|>"));
     assert_eq!(tokenizer.bytes(2), b"");
     assert_eq!(tokenizer.bytes(u32::MAX), b"");
+}
+
+#[test]
+fn every_pre_tokenizer_has_the_recorded_ids() {
+    let table = recorded();
+    let file = byte_level(&table.merges).with("tokenizer.ggml.add_bos_token", Value::Bool(false));
+    for group in &table.recorded {
+        for pre in &group.pre {
+            let file = file.clone().with("tokenizer.ggml.pre", text(pre));
+            let tokenizer = Tokenizer::from_header(&header(&file)).unwrap();
+            for (text, ids) in table.texts.iter().zip(&group.ids) {
+                if let Some(ids) = ids {
+                    assert_eq!(tokenizer.encode_rendered(text), *ids, "{pre}: {text:?}");
+                }
+            }
+        }
+    }
+    let mut proven: Vec<&str> = table.recorded.iter().flat_map(|g| &g.pre).map(String::as_str).collect();
+    let mut known: Vec<&str> = split::known().collect();
+    proven.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(proven, known);
+}
+
+#[test]
+fn other_models_have_the_recorded_ids() {
+    for other in others() {
+        let tokenizer = Tokenizer::from_header(&header(&other.file())).unwrap();
+        for (text, ids) in &other.recorded {
+            // EOS belongs to raw texts only.
+            let mut own = tokenizer.encode_rendered(text);
+            own.extend(&tokenizer.after);
+            assert_eq!(own, *ids, "{} {:?}: {text:?}", other.model, other.flags);
+        }
+    }
+}
+
+#[test]
+fn raw_texts_begin_and_end_as_the_file_says() {
+    let file = others()[0].file();
+    let build = |key: &str, value: bool| {
+        let file = file.clone().with(key, Value::Bool(value));
+        Tokenizer::from_header(&header(&file)).unwrap()
+    };
+    let tokenizer = build("tokenizer.ggml.add_eos_token", true);
+    let ids = tokenizer.encode("x");
+    assert_eq!((ids.first(), ids.last()), (Some(&1), Some(&2)));
+    assert_eq!(tokenizer.encode_rendered("<s>x").iter().filter(|&&id| id == 1).count(), 1, "no second BOS");
+    assert_eq!(tokenizer.encode_rendered("x").first(), Some(&1));
+    assert_ne!(build("tokenizer.ggml.add_bos_token", false).encode("x").first(), Some(&1));
+    assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), Some(2)));
+    let im_end =
+        (0..tokenizer.vocab_size() as u32).find(|&id| tokenizer.special_text(id) == Some("<|im_end|>")).unwrap();
+    assert!(tokenizer.is_special(im_end) && tokenizer.end_tokens().contains(&im_end));
+    assert!(tokenizer.is_special(0) && !tokenizer.is_special(3) && tokenizer.is_special(u32::MAX));
+    assert_eq!(tokenizer.bytes(3 + 0xC3), [0xC3]);
+}
+
+#[test]
+fn broken_metadata_is_an_error_or_harmless() {
+    let refused =
+        |file: &rbee_model::testing::GgufFile| Tokenizer::from_header(&header(file)).err().unwrap().to_string();
+    let bpe = byte_level(&[(97, 98), (256, 99)]);
+    let spm = others()[0].file();
+    assert_eq!(
+        refused(&bpe.clone().without("tokenizer.ggml.merges")),
+        "tokenizer.ggml.merges is missing or has the wrong type"
+    );
+    let wrong = refused(&bpe.clone().with("tokenizer.ggml.merges", Value::U8(1)));
+    assert_eq!(wrong, "tokenizer.ggml.merges is missing or has the wrong type");
+    assert!(refused(&bpe.clone().with("tokenizer.ggml.pre", text("no-such"))).contains("supported: default, gpt-2"));
+    assert!(refused(&bpe.clone().with("tokenizer.ggml.model", text("t5"))).contains("\"t5\" is not supported"));
+    assert!(refused(&bpe.clone().without("tokenizer.ggml.model")).contains("tokenizer.ggml.model is missing"));
+    assert!(refused(&spm.clone().without("tokenizer.ggml.scores")).contains("tokenizer.ggml.scores is missing"));
+    let odd = bpe
+        .with("tokenizer.ggml.merges", texts(&["a b", "a b", "no such", "", " ", "  ", "a", "Ġ Ġ Ġ", "é é", "ab c"]))
+        .with("tokenizer.ggml.add_bos_token", Value::Bool(true));
+    let odd = Tokenizer::from_header(&header(&odd)).unwrap();
+    assert_eq!(odd.encode("abc"), [257], "BOS that the file does not name is not added");
+    let twice =
+        vocabulary("gpt2", &[("a", 1), ("a", 1), ("", 1), ("", 3), ("a", 4), ("日", 1), ("<s>", 3), ("<s>", 3)])
+            .with("tokenizer.ggml.merges", texts(&[]));
+    let twice = Tokenizer::from_header(&header(&twice)).unwrap();
+    assert_eq!((twice.encode_rendered("b<s>"), twice.bytes(5)), (vec![6], "日".as_bytes()));
+    assert_eq!(decode(&twice, &twice.encode("a")), b"a");
+}
+
+/// The vocabularies of the tables, with special tokens.
+fn all() -> Vec<(&'static str, Tokenizer)> {
+    let table = recorded();
+    let pre = ["gpt-2", "llama-bpe", "deepseek-llm", "tekken", "bloom", "default"];
+    let bpe = |pre: &&'static str| (*pre, byte_level(&table.merges).with("tokenizer.ggml.pre", text(pre)));
+    let spm = others().into_iter().filter(|o| o.model == "llama" && o.name.is_none()).map(|o| ("spm", o.file()));
+    let files = pre.iter().map(bpe).chain(spm);
+    files.map(|(name, file)| (name, Tokenizer::from_header(&header(&file)).unwrap())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn text_comes_back(input in "([a-zA-Z']{0,6}|[ \\t\\n\\r]{0,4}|[0-9]{0,5}|\\PC{0,5}|\\p{L}{0,5}|<s>|</s>|<tool>){0,12}") {
+        let input = input.replace(sentence::BLANK, " ");
+        for (name, tokenizer) in all() {
+            let ids = tokenizer.encode(&input);
+            let special = ids.iter().filter(|&&id| tokenizer.is_special(id)).count();
+            let added = tokenizer.before.len() + tokenizer.after.len();
+            prop_assert_eq!(special, added, "{}: {:?}", name, &ids);
+            let decoded = String::from_utf8(decode(&tokenizer, &ids)).unwrap();
+            // SentencePiece puts a blank in front of the text, and of every text after a special token.
+            let same = match input.contains("<tool>") {
+                _ if decoded == input => true,
+                false => name == "spm" && decoded.strip_prefix(' ') == Some(&input),
+                true => name == "spm" && decoded.replace(' ', "") == input.replace(' ', ""),
+            };
+            prop_assert!(same, "{name}: {decoded:?} {input:?}");
+            let shielded = tokenizer.encode_rendered(&tokenizer.shield(&input));
+            let special = shielded.iter().filter(|&&id| tokenizer.is_special(id)).count();
+            prop_assert_eq!(special, tokenizer.before.len(), "{}", name);
+        }
+    }
+
+    #[test]
+    fn no_vocabulary_panics(
+        tokens in prop::collection::vec(("[ab▁ Ġé<>/s0x1F|]{0,5}|<0x[0-9A-G]{1,3}>", -1i32..8), 1..30),
+        merges in prop::collection::vec("[abĠé ]{0,5}", 0..20),
+        scores in prop::collection::vec(any::<f32>(), 30),
+        model in "gpt2|llama|bert",
+        named in prop::collection::vec(any::<u32>(), 3),
+        input in "[ab▁ Ġé<>/s0x1F|\\n]{0,20}",
+    ) {
+        let tokens: Vec<(&str, i32)> = tokens.iter().map(|(text, kind)| (text.as_str(), *kind)).collect();
+        let merges: Vec<&str> = merges.iter().map(String::as_str).collect();
+        let count = tokens.len();
+        let id = |at: usize| Value::U32(named[at] % count as u32);
+        let file = vocabulary(&model, &tokens)
+            .with("tokenizer.ggml.merges", texts(&merges))
+            .with("tokenizer.ggml.scores", Value::Array(Array::F32(scores[..count].to_vec())))
+            .with("tokenizer.ggml.bos_token_id", id(0))
+            .with("tokenizer.ggml.eos_token_id", id(1))
+            .with("tokenizer.ggml.unknown_token_id", id(2));
+        let tokenizer = Tokenizer::from_header(&header(&file)).unwrap();
+        for ids in [tokenizer.encode(&input), tokenizer.encode_rendered(&input), tokenizer.encode_rendered(&tokenizer.shield(&input))] {
+            prop_assert!(ids.iter().all(|&id| (id as usize) < count));
+            prop_assert!(ids.iter().all(|&id| tokenizer.bytes(id).len() <= tokenizer.longest_token()));
+        }
+    }
 }

@@ -16,8 +16,6 @@ pub enum Kind {
     Unreachable,
 }
 
-const EMPTY: u32 = u32::MAX;
-
 /// The bytes and kinds of all tokens. Control tokens have no bytes.
 pub struct Vocab {
     bytes: Vec<u8>,
@@ -48,11 +46,6 @@ impl Vocab {
         self.ends.len()
     }
 
-    /// Whether there are no tokens.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// Bytes of the longest token; at least 1.
     pub fn longest(&self) -> usize {
         self.longest
@@ -72,12 +65,21 @@ impl Vocab {
     }
 }
 
-/// Ids by bytes, for normal and user-defined tokens. Of tokens with the same bytes a normal one
-/// goes before a user-defined one, and the lowest id first.
+/// Ids by bytes, for normal and user-defined tokens. Of tokens with the same bytes a normal one goes before a user-defined one,
+/// and the lowest id first.
 pub struct Index {
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
     seed: Seed,
 }
+
+/// A token, and the upper half of its hash, which mostly tells it from others without a look at its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    hash: u32,
+    id: u32,
+}
+
+const EMPTY: Slot = Slot { hash: 0, id: u32::MAX };
 
 impl Index {
     /// The index of a vocabulary.
@@ -86,8 +88,13 @@ impl Index {
         let mut index = Self { slots, seed: Seed::new() };
         for wanted in [Kind::Normal, Kind::UserDefined] {
             for id in 0..vocab.len() as u32 {
-                if vocab.kind(id) == wanted && !vocab.bytes(id).is_empty() {
-                    index.insert(vocab, id);
+                let bytes = vocab.bytes(id);
+                if vocab.kind(id) != wanted || bytes.is_empty() {
+                    continue;
+                }
+                let (at, hash) = index.find(vocab, bytes);
+                if index.slots[at] == EMPTY {
+                    index.slots[at] = Slot { hash, id };
                 }
             }
         }
@@ -96,24 +103,22 @@ impl Index {
 
     /// The token with these bytes. `vocab` is the vocabulary that the index was made of.
     pub fn get(&self, vocab: &Vocab, bytes: &[u8]) -> Option<u32> {
-        self.slots.get(self.slot(vocab, bytes)).copied().filter(|&id| id != EMPTY)
+        let slot = self.slots[self.find(vocab, bytes).0];
+        (slot != EMPTY).then_some(slot.id)
     }
 
-    fn insert(&mut self, vocab: &Vocab, id: u32) {
-        let slot = self.slot(vocab, vocab.bytes(id));
-        if self.slots[slot] == EMPTY {
-            self.slots[slot] = id;
-        }
-    }
-
-    /// Where the token with these bytes is, or would be. A quarter of the slots is always empty.
-    fn slot(&self, vocab: &Vocab, bytes: &[u8]) -> usize {
+    /// Where the token with these bytes is, or would be, and the upper half of its hash. A quarter of the slots is always empty.
+    fn find(&self, vocab: &Vocab, bytes: &[u8]) -> (usize, u32) {
         let mask = self.slots.len() - 1;
-        let mut at = self.seed.bytes(bytes) as usize & mask;
-        while self.slots[at] != EMPTY && vocab.bytes(self.slots[at]) != bytes {
+        let whole = self.seed.bytes(bytes);
+        let (mut at, hash) = (whole as usize & mask, (whole >> 32) as u32);
+        loop {
+            let slot = self.slots[at];
+            if slot == EMPTY || (slot.hash == hash && vocab.bytes(slot.id) == bytes) {
+                return (at, hash);
+            }
             at = (at + 1) & mask;
         }
-        at
     }
 }
 

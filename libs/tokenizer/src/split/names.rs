@@ -1,7 +1,8 @@
 //! The values of `tokenizer.ggml.pre`: for each the expressions that cut text, and what else depends on it.
 //!
 //! The expressions are the models' own, as their tokenizer.json has them; facts about names are llama.cpp's. Where llama.cpp
-//! only approximates an expression (`tekken` and `gpt-4o`: letters with case outside ASCII, and marks) the model's own counts.
+//! only approximates an expression the model's own counts: `tekken` and `gpt-4o` for letters with case outside ASCII and for marks,
+//! `deepseek-llm` and `deepseek-coder` for blanks outside ASCII.
 
 use super::Splitter;
 
@@ -123,7 +124,7 @@ const CASED_WORD: &str = concat!(
     r"\u{118A0}-\u{118DF}\u{1E900}-\u{1E943}",
     r"]+"
 );
-const PUNCTUATION: &str = concat!(r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+");
+const PUNCTUATION: &str = r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+";
 
 const ALL: &[Pre] = &[
     Pre::new(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, DIGITS, ASCII_3_DIGITS]),
