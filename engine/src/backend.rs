@@ -1,6 +1,7 @@
 //! What computes: rbee-kernels on this machine's CPU, or Candle's own operations on any device. Layers ask which and do the same with either.
 
 use crate::LoadError;
+use crate::buffers::Buffers;
 use candle_core::{CpuStorage, CustomOp1, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use rbee_kernels::Cpu;
 
@@ -22,8 +23,14 @@ pub enum Device {
 
 /// A device that is ready.
 pub enum Backend {
-    Kernels(Cpu),
+    Kernels(Kernels),
     Candle(candle_core::Device),
+}
+
+/// rbee-kernels' processor as Candle's operations on contiguous f32 tensors.
+pub struct Kernels {
+    pub cpu: Cpu,
+    buffers: Buffers,
 }
 
 impl Backend {
@@ -33,7 +40,10 @@ impl Backend {
     /// [`LoadError::Threads`], [`LoadError::Device`].
     pub fn new(device: Device, threads: usize) -> std::result::Result<Self, LoadError> {
         Ok(match device {
-            Device::Cpu => Self::Kernels(Cpu::new(threads.max(1)).map_err(LoadError::Threads)?),
+            Device::Cpu => {
+                let cpu = Cpu::new(threads.max(1)).map_err(LoadError::Threads)?;
+                Self::Kernels(Kernels { cpu, buffers: Buffers::default() })
+            }
             Device::CandleCpu => Self::Candle(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
             Device::Cuda(number) => Self::Candle(candle_core::Device::new_cuda(number)?),
@@ -49,33 +59,85 @@ impl Backend {
             Self::Candle(device) => device,
         }
     }
+
+    /// Takes back a result that is needed no more, of which there is no clone and no view.
+    pub fn recycle(&self, tensor: Tensor) -> Result<()> {
+        match self {
+            Self::Kernels(kernels) => tensor.inplace_op1(&Recycle(&kernels.buffers)),
+            Self::Candle(_) => Ok(()),
+        }
+    }
 }
 
-/// A Candle operation made of a function from one slice to another, both in row-major order. Borrows what the function borrows.
-pub struct Map<F> {
-    pub name: &'static str,
-    /// Of the result.
-    pub shape: Shape,
-    /// Gets the input and the result, which is all 0.
-    pub run: F,
+impl Kernels {
+    /// The result of a function from one slice to another, both in row-major order. What stands in the other before is anything.
+    pub fn map(
+        &self,
+        name: &'static str,
+        x: &Tensor,
+        shape: impl Into<Shape>,
+        run: impl Fn(&[f32], &mut [f32]),
+    ) -> Result<Tensor> {
+        x.apply_op1_no_bwd(&Map { name, shape: shape.into(), buffers: &self.buffers, run })
+    }
+
+    /// Changes a tensor's numbers, in row-major order.
+    pub fn change(&self, name: &'static str, x: &Tensor, run: impl Fn(&mut [f32])) -> Result<()> {
+        x.inplace_op1(&Change { name, run })
+    }
+
+    /// Changes a tensor's numbers by another's, both in row-major order.
+    pub fn change_by(
+        &self,
+        name: &'static str,
+        x: &Tensor,
+        y: &Tensor,
+        run: impl Fn(&mut [f32], &[f32]),
+    ) -> Result<()> {
+        x.inplace_op2(y, &ChangeBy { name, run })
+    }
 }
 
-impl<F: Fn(&[f32], &mut [f32])> CustomOp1 for Map<F> {
+struct Map<'a, F> {
+    name: &'static str,
+    shape: Shape,
+    buffers: &'a Buffers,
+    run: F,
+}
+
+impl<F: Fn(&[f32], &mut [f32])> CustomOp1 for Map<'_, F> {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut out = vec![0.0; self.shape.elem_count()];
-        (self.run)(slice(self.name, storage, layout)?, &mut out);
+        let x = slice(self.name, storage, layout)?;
+        let length = self.shape.elem_count();
+        // The buffer may be longer than the tensor, which begins at its start.
+        let mut out = self.buffers.take(length);
+        (self.run)(x, &mut out[..length]);
         Ok((CpuStorage::F32(out), self.shape.clone()))
     }
 }
 
-/// A Candle operation made of a function that changes a slice in row-major order.
-pub struct Change<F> {
-    pub name: &'static str,
-    pub run: F,
+struct Recycle<'a>(&'a Buffers);
+
+impl InplaceOp1 for Recycle<'_> {
+    fn name(&self) -> &'static str {
+        "recycle"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        if let CpuStorage::F32(numbers) = storage {
+            self.0.give(std::mem::take(numbers));
+        }
+        Ok(())
+    }
+}
+
+struct Change<F> {
+    name: &'static str,
+    run: F,
 }
 
 impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
@@ -89,10 +151,9 @@ impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
     }
 }
 
-/// A Candle operation made of a function that changes a slice by another, both in row-major order.
-pub struct ChangeBy<F> {
-    pub name: &'static str,
-    pub run: F,
+struct ChangeBy<F> {
+    name: &'static str,
+    run: F,
 }
 
 impl<F: Fn(&mut [f32], &[f32])> InplaceOp2 for ChangeBy<F> {

@@ -8,6 +8,7 @@ use crate::load::{Options, Progress};
 use crate::source::Source;
 use crate::spec::Spec;
 use crate::{Chunk, Engine, EngineError, LoadError, Output, Pooling};
+use candle_core::{Result, Tensor};
 use rbee_kernels::Row;
 
 /// A decoder with its slots.
@@ -42,7 +43,7 @@ impl CausalEngine {
         spec: &Spec,
         options: Options,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, LoadError> {
+    ) -> std::result::Result<Self, LoadError> {
         let Options { slots, context_length, threads, device } = options;
         let backend = Backend::new(device, threads)?;
         let weights = source.bytes_total();
@@ -59,9 +60,12 @@ impl CausalEngine {
         })
     }
 
-    fn check(&self, chunks: &[Chunk<'_>]) -> Result<(), EngineError> {
+    fn check(&self, chunks: &[Chunk<'_>]) -> std::result::Result<(), EngineError> {
         for chunk in chunks {
             let (slot, held) = (chunk.slot, self.caches.length(chunk.slot));
+            if chunk.tokens.is_empty() {
+                return Err(EngineError::Compute(format!("slot {slot} was given no tokens")));
+            }
             if held != chunk.position {
                 return Err(EngineError::Position { slot, held, position: chunk.position });
             }
@@ -76,21 +80,13 @@ impl CausalEngine {
         Ok(())
     }
 
-    fn forward(&mut self, chunks: &[Chunk<'_>]) -> candle_core::Result<Vec<Vec<f32>>> {
+    fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>> {
         let Self { backend, decoder, caches, .. } = self;
         let plan = Plan::new(chunks);
         let Some(hidden) = decoder.hidden(backend, &plan.tokens, &plan.batch, &plan.wanted, caches)? else {
             return Ok(Vec::new());
         };
-        let logits = if plan.for_logits.is_empty() {
-            Vec::new()
-        } else if plan.for_logits.len() == plan.wanted.len() {
-            decoder.logits(backend, &hidden)?.to_vec2()?
-        } else {
-            let rows = candle_core::Tensor::new(plan.for_logits.as_slice(), backend.device())?;
-            decoder.logits(backend, &hidden.index_select(&rows, 0)?)?.to_vec2()?
-        };
-        let mut logits = logits.into_iter();
+        let mut logits = plan.logits(backend, decoder, &hidden)?.into_iter();
         let mut results = Vec::new();
         let mut row = 0;
         for chunk in chunks {
@@ -136,6 +132,22 @@ impl Plan {
         }
         plan
     }
+
+    /// One row of logits for each row of which they are wanted.
+    fn logits(&self, backend: &Backend, decoder: &Decoder, hidden: &Tensor) -> Result<Vec<Vec<f32>>> {
+        if self.for_logits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let logits = if self.for_logits.len() == self.wanted.len() {
+            decoder.logits(backend, hidden)?
+        } else {
+            let rows = Tensor::new(self.for_logits.as_slice(), backend.device())?;
+            decoder.logits(backend, &hidden.index_select(&rows, 0)?)?
+        };
+        let rows = logits.to_vec2()?;
+        backend.recycle(logits)?;
+        Ok(rows)
+    }
 }
 
 impl Engine for CausalEngine {
@@ -163,8 +175,11 @@ impl Engine for CausalEngine {
         self.memory_bytes
     }
 
-    fn step(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<Vec<f32>>, EngineError> {
+    fn step(&mut self, chunks: &[Chunk<'_>]) -> std::result::Result<Vec<Vec<f32>>, EngineError> {
         self.check(chunks)?;
+        if chunks.is_empty() {
+            return Ok(Vec::new());
+        }
         // Lengths grow only at the end, so that a step that failed leaves the slots as they were.
         let results = self.forward(chunks).map_err(|e| EngineError::Compute(e.to_string()))?;
         for chunk in chunks {

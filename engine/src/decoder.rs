@@ -1,7 +1,7 @@
 //! A decoder: embeddings, blocks, a last norm and logits, for the rows of one ragged batch.
 
 use crate::LoadError;
-use crate::backend::{Backend, Change};
+use crate::backend::Backend;
 use crate::layers::add;
 use crate::layers::attention::{Attention, Batch};
 use crate::layers::cache::Caches;
@@ -98,6 +98,7 @@ impl Decoder {
         for (index, block) in self.blocks.iter().enumerate() {
             let normed = block.attention_norm.forward(backend, &x)?;
             let mut seen = block.attention.see(backend, &normed, caches, batch, &angles[block.rope])?;
+            backend.recycle(normed)?;
             // Behind the last cache only the wanted rows matter.
             if index == last && wanted.is_empty() {
                 return Ok(None);
@@ -106,9 +107,11 @@ impl Decoder {
                 let wanted = Tensor::new(wanted, backend.device())?;
                 (x, seen) = (x.index_select(&wanted, 0)?, seen.index_select(&wanted, 0)?);
             }
-            x = block.finish(backend, x, &seen)?;
+            x = block.finish(backend, x, seen)?;
         }
-        self.norm.forward(backend, &x).map(Some)
+        let hidden = self.norm.forward(backend, &x)?;
+        backend.recycle(x)?;
+        Ok(Some(hidden))
     }
 
     /// `[n, embedding]` to `[n, vocabulary]`.
@@ -116,9 +119,8 @@ impl Decoder {
         let logits = self.head.forward(backend, hidden)?;
         match (self.final_softcap, backend) {
             (None, _) => Ok(logits),
-            (Some(cap), Backend::Kernels(cpu)) => {
-                let run = |logits: &mut [f32]| rbee_kernels::softcap(cpu, logits, cap);
-                logits.inplace_op1(&Change { name: "softcap", run })?;
+            (Some(cap), Backend::Kernels(kernels)) => {
+                kernels.change("softcap", &logits, |logits| rbee_kernels::softcap(&kernels.cpu, logits, cap))?;
                 Ok(logits)
             }
             (Some(cap), Backend::Candle(_)) => (logits / f64::from(cap))?.tanh()? * f64::from(cap),
@@ -153,15 +155,19 @@ impl Block {
     }
 
     /// What follows the attention: `x` and what was seen, both of the same rows.
-    fn finish(&self, backend: &Backend, x: Tensor, seen: &Tensor) -> Result<Tensor> {
-        let post = |norm: &Option<RmsNorm>, y: Tensor| match norm {
-            Some(norm) => norm.forward(backend, &y),
-            None => Ok(y),
+    fn finish(&self, backend: &Backend, x: Tensor, seen: Tensor) -> Result<Tensor> {
+        let post = |norm: &Option<RmsNorm>, y: Tensor| -> Result<Tensor> {
+            let Some(norm) = norm else { return Ok(y) };
+            let normed = norm.forward(backend, &y)?;
+            backend.recycle(y)?;
+            Ok(normed)
         };
-        let attended = post(&self.attention_post_norm, self.attention.combine(backend, seen)?)?;
-        let x = add(backend, x, &attended)?;
+        let attended = post(&self.attention_post_norm, self.attention.combine(backend, &seen)?)?;
+        backend.recycle(seen)?;
+        let x = add(backend, x, attended)?;
         let normed = self.mlp_norm.forward(backend, &x)?;
         let fed = post(&self.mlp_post_norm, self.mlp.forward(backend, &normed)?)?;
-        add(backend, x, &fed)
+        backend.recycle(normed)?;
+        add(backend, x, fed)
     }
 }

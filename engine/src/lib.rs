@@ -2,6 +2,7 @@
 
 mod arch;
 mod backend;
+mod buffers;
 mod causal;
 mod decoder;
 mod encoder;

@@ -165,6 +165,8 @@ fn what_does_not_fit_is_refused_and_leaves_the_slot_as_it_was() {
     assert!(matches!(engine.step(&[chunk(3, &long)]), Err(EngineError::ContextFull { wanted: 257, .. })));
     assert!(matches!(engine.step(&[chunk(2, &[5])]), Err(EngineError::Position { held: 3, .. })));
     assert!(matches!(engine.step(&[chunk(3, &[1280])]), Err(EngineError::Token(1280))));
+    assert!(matches!(engine.step(&[chunk(3, &[])]), Err(EngineError::Compute(_))));
+    assert!(engine.step(&[]).unwrap().is_empty());
     assert_eq!(engine.caches.length(0), 3);
     engine.truncate(0, 0);
     assert!(feed(&mut engine, 0, &[5, 6, 7], &[], 8) == first);

@@ -5,11 +5,11 @@ use super::linear::{Linear, Part};
 use super::norm::RmsNorm;
 use super::rope::{Angles, turn, turn_in_place};
 use crate::LoadError;
-use crate::backend::{Backend, Map, with_slice};
+use crate::backend::{Backend, Kernels, with_slice};
 use crate::source::Source;
 use crate::spec::{RopeStyle, Spec};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
-use rbee_kernels::{Cpu, HeadSpan, KvCache, Row, Strided};
+use rbee_kernels::{HeadSpan, KvCache, Row, Strided};
 use std::ops::Range;
 
 /// The rows of one step: for each which slot's token it is, and where it stands in its sequence.
@@ -88,16 +88,18 @@ impl Attention {
     ) -> Result<Tensor> {
         let qkv = self.qkv.forward(backend, x)?;
         match (backend, caches, angles) {
-            (Backend::Kernels(cpu), Caches::Kernels(slots), Angles::Kernels(angles)) => {
+            (Backend::Kernels(kernels), Caches::Kernels(slots), Angles::Kernels(angles)) => {
                 let rbee_kernels::Attention { heads, kv_heads, key_length, .. } = self.shape;
                 let queries = HeadSpan { stride: qkv.dim(1)?, offset: 0, heads, head_length: key_length };
                 let keys = HeadSpan { offset: heads * key_length, heads: kv_heads, ..queries };
                 if let Some((query, key)) = &self.qk_norms {
-                    query.forward_heads(cpu, &qkv, queries)?;
-                    key.forward_heads(cpu, &qkv, keys)?;
+                    query.forward_heads(kernels, &qkv, queries)?;
+                    key.forward_heads(kernels, &qkv, keys)?;
                 }
-                turn_in_place(cpu, &qkv, HeadSpan { heads: heads + kv_heads, ..queries }, angles)?;
-                self.see_by_kernels(cpu, &qkv, slots, batch)
+                turn_in_place(kernels, &qkv, HeadSpan { heads: heads + kv_heads, ..queries }, angles)?;
+                let seen = self.see_by_kernels(kernels, &qkv, slots, batch)?;
+                backend.recycle(qkv)?;
+                Ok(seen)
             }
             (Backend::Candle(_), Caches::Candle(slots), Angles::Candle { style, cos, sin }) => {
                 self.see_by_candle(backend, &qkv, slots, batch, (*style, cos, sin))
@@ -111,7 +113,7 @@ impl Attention {
         self.output.forward(backend, seen)
     }
 
-    fn see_by_kernels(&self, cpu: &Cpu, qkv: &Tensor, slots: &mut [KvCache], batch: &Batch) -> Result<Tensor> {
+    fn see_by_kernels(&self, kernels: &Kernels, qkv: &Tensor, slots: &mut [KvCache], batch: &Batch) -> Result<Tensor> {
         let stride = qkv.dim(D::Minus1)?;
         let shape = &self.shape;
         let key = shape.heads * shape.key_length;
@@ -122,12 +124,10 @@ impl Attention {
             }
         })?;
         let caches: Vec<&KvCache> = slots.iter().collect();
-        let run = |qkv: &[f32], out: &mut [f32]| {
+        kernels.map("attention", qkv, (batch.rows.len(), shape.heads * shape.value_length), |qkv, out| {
             let queries = Strided { data: qkv, stride, offset: 0 };
-            rbee_kernels::attention(cpu, shape, &caches, self.block, &batch.rows, queries, out);
-        };
-        let out = (batch.rows.len(), shape.heads * shape.value_length);
-        qkv.apply_op1_no_bwd(&Map { name: "attention", shape: out.into(), run })
+            rbee_kernels::attention(&kernels.cpu, shape, &caches, self.block, &batch.rows, queries, out);
+        })
     }
 
     fn see_by_candle(

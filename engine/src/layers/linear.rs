@@ -3,7 +3,7 @@
 use super::norm::Vector;
 use super::weight::Weight;
 use crate::LoadError;
-use crate::backend::{Backend, Change, Map};
+use crate::backend::Backend;
 use crate::source::Source;
 use candle_core::{D, Module, Result, Tensor};
 use rbee_kernels::Matrix;
@@ -58,13 +58,13 @@ impl Linear {
     /// `[n, columns]` to `[n, rows of all matrices]`.
     pub fn forward(&self, backend: &Backend, x: &Tensor) -> Result<Tensor> {
         match backend {
-            Backend::Kernels(cpu) => {
+            Backend::Kernels(kernels) => {
                 let matrices: Vec<&Matrix> = self.weights.iter().filter_map(Weight::matrix).collect();
-                let run = |x: &[f32], out: &mut [f32]| rbee_kernels::matmul(cpu, &matrices, x, out);
-                let out = x.apply_op1_no_bwd(&Map { name: "matmul", shape: (x.dim(0)?, self.rows).into(), run })?;
+                let out = kernels.map("matmul", x, (x.dim(0)?, self.rows), |x, out| {
+                    rbee_kernels::matmul(&kernels.cpu, &matrices, x, out);
+                })?;
                 if let Some(bias) = &self.bias {
-                    let run = |out: &mut [f32]| rbee_kernels::add_bias(cpu, out, bias.values());
-                    out.inplace_op1(&Change { name: "add_bias", run })?;
+                    kernels.change("add_bias", &out, |out| rbee_kernels::add_bias(&kernels.cpu, out, bias.values()))?;
                 }
                 Ok(out)
             }

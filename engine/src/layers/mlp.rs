@@ -2,7 +2,7 @@
 
 use super::linear::{Linear, Part};
 use crate::LoadError;
-use crate::backend::{Backend, Map};
+use crate::backend::Backend;
 use crate::source::Source;
 use crate::spec::{Activation, Spec};
 use candle_core::{Result, Tensor};
@@ -44,12 +44,9 @@ impl Mlp {
     pub fn forward(&self, backend: &Backend, x: &Tensor) -> Result<Tensor> {
         let gate_up = self.gate_up.forward(backend, x)?;
         let hidden = match backend {
-            Backend::Kernels(cpu) => {
-                let run = |gate_up: &[f32], out: &mut [f32]| {
-                    rbee_kernels::gated(cpu, gate_up, self.feed_forward, self.activation, out);
-                };
-                gate_up.apply_op1_no_bwd(&Map { name: "gated", shape: (x.dim(0)?, self.feed_forward).into(), run })?
-            }
+            Backend::Kernels(kernels) => kernels.map("gated", &gate_up, (x.dim(0)?, self.feed_forward), |x, out| {
+                rbee_kernels::gated(&kernels.cpu, x, self.feed_forward, self.activation, out);
+            })?,
             Backend::Candle(_) => {
                 let (gate, up) = (
                     gate_up.narrow(1, 0, self.feed_forward)?,
@@ -62,6 +59,9 @@ impl Mlp {
                 (gate * up)?
             }
         };
-        self.down.forward(backend, &hidden)
+        backend.recycle(gate_up)?;
+        let out = self.down.forward(backend, &hidden)?;
+        backend.recycle(hidden)?;
+        Ok(out)
     }
 }

@@ -12,15 +12,15 @@ pub mod norm;
 pub mod rope;
 pub mod weight;
 
-use crate::backend::{Backend, ChangeBy};
+use crate::backend::Backend;
 use candle_core::{Result, Tensor};
 
-/// Adds `y` to `x`, of the same shape.
-pub fn add(backend: &Backend, x: Tensor, y: &Tensor) -> Result<Tensor> {
+/// Adds `y` to `x`, of the same shape. Nothing else may refer to either.
+pub fn add(backend: &Backend, x: Tensor, y: Tensor) -> Result<Tensor> {
     match backend {
-        Backend::Kernels(cpu) => {
-            let run = |x: &mut [f32], y: &[f32]| rbee_kernels::add(cpu, x, y);
-            x.inplace_op2(y, &ChangeBy { name: "add", run })?;
+        Backend::Kernels(kernels) => {
+            kernels.change_by("add", &x, &y, |x, y| rbee_kernels::add(&kernels.cpu, x, y))?;
+            backend.recycle(y)?;
             Ok(x)
         }
         Backend::Candle(_) => x + y,

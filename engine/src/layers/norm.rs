@@ -1,10 +1,10 @@
 //! Root mean square norms.
 
 use crate::LoadError;
-use crate::backend::{Backend, Change, Map};
+use crate::backend::{Backend, Kernels};
 use crate::source::Source;
 use candle_core::{Result, Tensor};
-use rbee_kernels::{Cpu, HeadSpan};
+use rbee_kernels::HeadSpan;
 
 /// A vector of a model, as numbers and on the device.
 pub struct Vector {
@@ -54,19 +54,17 @@ impl RmsNorm {
     /// `[n, length]` to the same shape.
     pub fn forward(&self, backend: &Backend, x: &Tensor) -> Result<Tensor> {
         match backend {
-            Backend::Kernels(cpu) => {
-                let run = |x: &[f32], out: &mut [f32]| {
-                    rbee_kernels::rms_norm(cpu, x, self.weight.values(), self.epsilon, out);
-                };
-                x.apply_op1_no_bwd(&Map { name: "rms_norm", shape: x.shape().clone(), run })
-            }
+            Backend::Kernels(kernels) => kernels.map("rms_norm", x, x.shape(), |x, out| {
+                rbee_kernels::rms_norm(&kernels.cpu, x, self.weight.values(), self.epsilon, out);
+            }),
             Backend::Candle(_) => candle_nn::ops::rms_norm(&x.contiguous()?, self.weight.tensor(), self.epsilon),
         }
     }
 
     /// Norms heads in place, in every row of `x`, by rbee-kernels.
-    pub fn forward_heads(&self, cpu: &Cpu, x: &Tensor, span: HeadSpan) -> Result<()> {
-        let run = |x: &mut [f32]| rbee_kernels::rms_norm_heads(cpu, x, span, self.weight.values(), self.epsilon);
-        x.inplace_op1(&Change { name: "rms_norm_heads", run })
+    pub fn forward_heads(&self, kernels: &Kernels, x: &Tensor, span: HeadSpan) -> Result<()> {
+        kernels.change("rms_norm_heads", x, |x| {
+            rbee_kernels::rms_norm_heads(&kernels.cpu, x, span, self.weight.values(), self.epsilon);
+        })
     }
 }

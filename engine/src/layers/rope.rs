@@ -1,9 +1,9 @@
 //! Rotary position embedding: heads' pairs are turned by angles that grow with the position.
 
-use crate::backend::{Backend, Change};
+use crate::backend::{Backend, Kernels};
 use crate::spec::{RopeSpec, RopeStyle};
 use candle_core::{D, Result, Tensor};
-use rbee_kernels::{Cpu, HeadSpan, RopeTable};
+use rbee_kernels::{HeadSpan, RopeTable};
 
 /// A rotary embedding that layers share.
 pub struct Rope {
@@ -45,8 +45,8 @@ impl Rope {
 }
 
 /// Turns heads in place, in every row of `x`, by rbee-kernels.
-pub fn turn_in_place(cpu: &Cpu, x: &Tensor, span: HeadSpan, angles: &rbee_kernels::Angles) -> Result<()> {
-    x.inplace_op1(&Change { name: "rope", run: |x: &mut [f32]| rbee_kernels::rope(cpu, x, span, angles) })
+pub fn turn_in_place(kernels: &Kernels, x: &Tensor, span: HeadSpan, angles: &rbee_kernels::Angles) -> Result<()> {
+    kernels.change("rope", x, |x| rbee_kernels::rope(&kernels.cpu, x, span, angles))
 }
 
 /// Turns `[heads, tokens, length]` by Candle's operations.
