@@ -16,10 +16,6 @@ pub(super) struct Dot {
     pub(super) groups: usize,
     /// `[tiles, m, 16]`: the sums of the columns before, to which these are added. Aligned to a vector.
     pub(super) sums: *mut f32,
-    /// What is unpacked later, if any: it is asked for from memory, this many lines of it for each group. The address need
-    /// not be valid.
-    pub(super) later: *const u8,
-    pub(super) later_lines: usize,
 }
 
 /// Adds the products of all groups of `T` panels with `M` rows of activations. `KIND`: a [`Kind`] but `Floats`.
@@ -33,7 +29,6 @@ pub(super) unsafe fn quants<S: Simd, const T: usize, const M: usize, const KIND:
     unsafe {
         let mut sums = Sums::<S, T, M>::load(dot.sums);
         for _ in 0..dot.groups {
-            dot.ask_for_later::<S>();
             match const { kind_of(KIND) } {
                 Kind::Scale => scaled::<S, T, M>(dot, 0, 1, &mut sums),
                 Kind::ScaleMin => {
@@ -169,7 +164,6 @@ pub(super) unsafe fn floats<S: Simd, const T: usize, const M: usize>(mut dot: Do
             }
         }
         for _ in 0..dot.groups {
-            dot.ask_for_later::<S>();
             for _ in 0..GROUP {
                 let mut weights = [S::splat_f(0.0); T];
                 for t in 0..T {
@@ -238,15 +232,6 @@ impl Dot {
             }
             factors
         }
-    }
-
-    #[inline(always)]
-    unsafe fn ask_for_later<S: Simd>(&mut self) {
-        for line in 0..self.later_lines {
-            // SAFETY: the processor has the instructions; it is a hint, for any address.
-            unsafe { S::prefetch(self.later.wrapping_add(line * 64)) };
-        }
-        self.later = self.later.wrapping_add(self.later_lines * 64);
     }
 }
 

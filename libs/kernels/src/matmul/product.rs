@@ -22,8 +22,11 @@ const MAX_ROWS: usize = 6;
 const MAX_PANELS: usize = 2;
 /// The number of columns that are unpacked at once is a multiple of this one, and of every type's block.
 const CHUNK_STEP: usize = 256;
-/// The number of blocks of activations up to which they stay in the caches anyway.
+/// The number of blocks of activations up to which a product waits for the weights: they are unpacked in short turns, in
+/// which the memory has no time to fall idle.
 const FEW_BLOCKS: usize = 3;
+/// Bytes of the panels that are multiplied at once in such short turns, about.
+const SHORT_PANEL_BYTES: usize = 10 * 1024;
 /// Tiles whose columns are multiplied in turn, so that the activations of these columns stay in the second-level cache.
 const TILES_TOGETHER: usize = 8;
 /// Tiles of a task at most.
@@ -122,9 +125,13 @@ impl Product<'_> {
     /// Multiplies tiles of `w`, whose outputs begin at `column`.
     fn tiles(&self, w: &Matrix, column: usize, tiles: Range<usize>, activations: &Activations) {
         let kind = Kind::of(w.dtype());
-        let together = if self.blocks() <= FEW_BLOCKS { self.kernels.panels } else { TILES_TOGETHER };
-        let chunk =
-            (self.kernels.panel_bytes / self.kernels.panels * GROUP / kind.group_bytes()).next_multiple_of(CHUNK_STEP);
+        let (together, panel_bytes) = if self.blocks() <= FEW_BLOCKS {
+            (self.kernels.panels, SHORT_PANEL_BYTES)
+        } else {
+            (TILES_TOGETHER, self.kernels.panel_bytes)
+        };
+        let chunk = panel_bytes / self.kernels.panels * GROUP / kind.group_bytes();
+        let chunk = chunk.next_multiple_of(CHUNK_STEP);
         let mut panels = PANELS.take();
         for first in tiles.clone().step_by(together) {
             for from in (0..self.cols).step_by(chunk) {
@@ -150,6 +157,7 @@ impl Product<'_> {
                 rows: &part.rows(tile),
                 from: columns.start,
                 columns: columns.len(),
+                later: part.later(tile),
                 panel: panel.as_mut_ptr().cast(),
             };
             // SAFETY: the processor has the instructions; every row of a matrix has all columns; the panel has the groups.
@@ -160,7 +168,6 @@ impl Product<'_> {
             _ => (&activations.quants, WORDS),
         };
         let row_words = self.cols.div_ceil(GROUP) * group_words;
-        let (mut later, mut later_lines) = part.later();
         for b in 0..self.blocks() {
             let rows = self.block(b);
             let activations = &words[rows.start * row_words + columns.start / GROUP * group_words * rows.len()..];
@@ -174,14 +181,11 @@ impl Product<'_> {
                 activations: activations.as_ptr(),
                 groups,
                 sums: sums.0.as_mut_ptr().cast(),
-                later,
-                later_lines,
             };
             // SAFETY: the processor has the instructions; the panels and the block have the groups, and the sums a place for
             // every panel and row.
             unsafe { (self.kernels.dot)(part.kind, part.tiles.len(), rows.len(), dot) };
             self.outputs(part, &rows, |i, out| store(out, &sums.0[i]));
-            (later, later_lines) = (std::ptr::null(), 0);
         }
     }
 
@@ -239,14 +243,13 @@ impl Part<'_> {
         std::array::from_fn(|r| self.w.row_data((tile * LANES + r).min(self.w.rows() - 1)).as_ptr())
     }
 
-    /// The place of the following tiles' bytes of the same columns, were they in one piece, and their lines for each group.
-    /// Over all columns these are the whole tiles.
-    fn later(&self) -> (*const u8, usize) {
+    /// The place of the bytes of the same columns of the tile that this place's panel will have next, were they in one
+    /// piece. Over all columns it is the whole tile.
+    fn later(&self, tile: usize) -> *const u8 {
         let block = self.w.dtype().block_elements() as usize;
-        let bytes =
-            |columns: usize| self.tiles.len() * LANES * (columns / block) * self.w.dtype().block_bytes() as usize;
-        let next = self.w.bytes().as_ptr().wrapping_add(self.tiles.end * LANES * self.w.row_bytes());
-        (next.wrapping_add(bytes(self.columns.start)), bytes(self.columns.len()).div_ceil(64 * self.groups()))
+        let skipped = self.columns.start / block * self.w.dtype().block_bytes() as usize;
+        let next = (tile + self.tiles.len()) * self.w.row_bytes() + skipped;
+        self.w.bytes().as_ptr().wrapping_add(LANES * next)
     }
 }
 

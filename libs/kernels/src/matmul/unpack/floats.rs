@@ -71,6 +71,9 @@ pub(super) unsafe fn unpack<S: Simd, T: Float>(task: Unpack<'_>) {
     unsafe {
         let whole = task.columns / T::COLUMNS;
         for i in 0..whole {
+            for line in 0..LANES * 16 / 64 {
+                S::prefetch(task.later.wrapping_add(i * LANES * 16 + line * 64));
+            }
             let dwords = S::transpose(task.rows, task.from * bytes + 16 * i);
             T::store::<S>(dwords, task.panel.add(i * T::COLUMNS * VECTOR));
         }

@@ -22,6 +22,8 @@ pub(super) struct Unpack<'a> {
     pub(super) from: usize,
     /// How many, a multiple of a block's.
     pub(super) columns: usize,
+    /// Bytes that are unpacked later, as many as these: they are asked for from memory. The address need not be valid.
+    pub(super) later: *const u8,
     pub(super) panel: *mut u8,
 }
 
@@ -62,7 +64,12 @@ trait Format {
 unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
     let (columns, bytes) = (T::DTYPE.block_elements() as usize, T::DTYPE.block_bytes() as usize);
     let first = task.from / columns;
-    let mut out = Group { panel: task.panel, bytes: const { Kind::of(T::DTYPE).group_bytes() } };
+    let mut out = Group {
+        panel: task.panel,
+        bytes: Kind::of(T::DTYPE).group_bytes(),
+        later: task.later,
+        later_step: LANES * bytes / (columns / 4),
+    };
     // SAFETY: the caller's.
     unsafe {
         for block in 0..task.columns / columns {
@@ -72,25 +79,32 @@ unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
     }
 }
 
-/// Where the parts of a group of 32 columns are written.
+/// Where the parts of a group of 32 columns are written. With each vector of quants, as much of what comes later is asked
+/// for as the vector was made from: evenly, because a processor follows few such requests at a time.
 #[derive(Clone, Copy)]
 struct Group {
     panel: *mut u8,
     bytes: usize,
+    later: *const u8,
+    later_step: usize,
 }
 
 impl Group {
     #[inline(always)]
     unsafe fn after(self, groups: usize) -> Self {
+        let later = self.later.wrapping_add(groups * QUANTS / VECTOR * self.later_step);
         // SAFETY: the caller stays inside of the panel, or at its end.
-        Self { panel: unsafe { self.panel.add(groups * self.bytes) }, ..self }
+        Self { panel: unsafe { self.panel.add(groups * self.bytes) }, later, ..self }
     }
 
     /// Columns `4 * j` to `4 * j + 3`.
     #[inline(always)]
     unsafe fn quants<S: Simd>(self, j: usize, value: S::U) {
         // SAFETY: a group has 8 such vectors.
-        unsafe { S::store(self.panel.add(j * VECTOR), value) }
+        unsafe {
+            S::prefetch(self.later.wrapping_add(j * self.later_step));
+            S::store(self.panel.add(j * VECTOR), value);
+        }
     }
 
     /// The `n`th of the vectors after the quants: scales, then minimums.
