@@ -75,7 +75,7 @@ pub(super) fn read(keys: &Keys<'_>, architecture: &str, head: u64, context: u64)
 
 fn scaling(keys: &Keys<'_>, context: u64) -> Result<Scaling, ConfigError> {
     let key = if keys.has("rope_type") { "rope_type" } else { "type" };
-    let original = || Ok::<_, ConfigError>(keys.integer("original_max_position_embeddings", 1, 1 << 30)?);
+    let original = || keys.integer("original_max_position_embeddings", 1, 1 << 30);
     match keys.string(key)? {
         None | Some("default") => Ok(Scaling::None),
         Some("linear") => Ok(Scaling::Linear { factor: factor(keys)? }),
