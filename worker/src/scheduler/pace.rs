@@ -15,7 +15,7 @@ const FIRST_ROWS_BESIDE: usize = 8;
 /// Seconds of a step of prompts alone.
 const STEP_TIME: f64 = 0.6;
 /// Share of the time of a step without prompts that prompts may add. Below 1, as not every step takes as long as expected.
-const ADDED: f64 = 0.75;
+const ADDED: f64 = 0.65;
 /// Weight of the newest observation.
 const NEWEST: f64 = 0.25;
 /// Rows from which on a step of prompts tells what a row takes; in smaller ones reading the weights dominates.
