@@ -105,7 +105,9 @@ impl Decoder {
             }
             if index == last && wanted.len() < tokens.len() {
                 let wanted = Tensor::new(wanted, backend.device())?;
-                (x, seen) = (x.index_select(&wanted, 0)?, seen.index_select(&wanted, 0)?);
+                let (of_x, of_seen) = (x.index_select(&wanted, 0)?, seen.index_select(&wanted, 0)?);
+                backend.recycle(std::mem::replace(&mut x, of_x))?;
+                backend.recycle(std::mem::replace(&mut seen, of_seen))?;
             }
             x = block.finish(backend, x, seen)?;
         }
