@@ -14,6 +14,8 @@ const TOKENIZER_BYTES_PER_TOKEN: u64 = 400;
 const STEP_TOKENS: u64 = 512;
 /// A key or a value of the cache: f16.
 const KV_ELEMENT_BYTES: u64 = 2;
+/// The same where caches grow by being copied: f32, in the old copy and in the new one.
+const FALLBACK_KV_ELEMENT_BYTES: u64 = 8;
 /// Hidden states, scores and logits: f32.
 const ACTIVATION_BYTES: u64 = 4;
 
@@ -21,9 +23,11 @@ const ACTIVATION_BYTES: u64 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Estimate {
-    /// The tensors as they are stored: pages of the mapped file, of which there is no second copy.
+    /// The tensors as they are stored: pages of the mapped file. What candle-transformers computes is copied from them, with the token
+    /// embedding as f32; of all others there is no second copy.
     pub weights: u64,
-    /// Keys and values of all slots at their full context, as f16. Layers with a sliding window count like the others.
+    /// Keys and values of all slots at their full context, as f16; f32 by candle-transformers, and for a moment twice. Layers with a
+    /// sliding window count like the others.
     pub kv: u64,
     /// The process itself, its tokenizer, the activations of a step and logits.
     pub overhead: u64,
@@ -42,13 +46,27 @@ pub fn estimate(model: &Summary, slots: u64, context_length: u64) -> Estimate {
     // One row per slot, and a copy that the sampler changes.
     let logits = product(&[slots, model.vocab_size, ACTIVATION_BYTES, 2]);
     let overhead = sum(&[BASE_BYTES, tokenizer, activations(model, slots, context_length), logits]);
+    let weights = weights(model);
     let floor = model.file_bytes.saturating_add(model.file_bytes.div_ceil(5));
-    Estimate { weights: model.tensor_bytes, kv, overhead, total: sum(&[model.tensor_bytes, kv, overhead]).max(floor) }
+    Estimate { weights, kv, overhead, total: sum(&[weights, kv, overhead]).max(floor) }
 }
 
 fn kv(model: &Summary, slots: u64, context_length: u64) -> u64 {
     let head = model.key_length.saturating_add(model.value_length);
-    product(&[slots, context_length, model.layer_count, model.head_count_kv, head, KV_ELEMENT_BYTES])
+    let element = if is_fallback(model) { FALLBACK_KV_ELEMENT_BYTES } else { KV_ELEMENT_BYTES };
+    product(&[slots, context_length, model.layer_count, model.head_count_kv, head, element])
+}
+
+fn weights(model: &Summary) -> u64 {
+    if !is_fallback(model) {
+        return model.tensor_bytes;
+    }
+    let embedding = product(&[model.vocab_size, model.embedding_length, ACTIVATION_BYTES]);
+    sum(&[model.tensor_bytes, model.tensor_bytes, embedding])
+}
+
+fn is_fallback(model: &Summary) -> bool {
+    format::FALLBACKS.contains(&model.architecture.as_str())
 }
 
 /// The largest step's rows: hidden state, its norm and the attention's output; queries, keys and values; gate, up and their product.
@@ -138,6 +156,26 @@ mod tests {
         let (short, long) = (estimate(&bert, 4, 256), estimate(&bert, 4, 512));
         assert_eq!((short.kv, long.kv), (0, 0));
         assert_eq!(long.overhead - short.overhead, 2 * 12 * (512 * 512 - 256 * 256) * 4);
+    }
+
+    #[test]
+    fn a_model_of_candle_transformers_is_held_twice() {
+        let own = Summary {
+            architecture: "llama".into(),
+            layer_count: 2,
+            embedding_length: 64,
+            head_count_kv: 4,
+            key_length: 16,
+            value_length: 16,
+            vocab_size: 1000,
+            tensor_bytes: 500_000,
+            ..Summary::default()
+        };
+        let (mapped, kv) = (estimate(&own, 2, 128).weights, estimate(&own, 2, 128).kv);
+        for architecture in format::FALLBACKS {
+            let e = estimate(&Summary { architecture: (*architecture).into(), ..own.clone() }, 2, 128);
+            assert_eq!((e.weights, e.kv), (2 * mapped + 1000 * 64 * 4, 4 * kv), "{architecture}");
+        }
     }
 
     #[test]
