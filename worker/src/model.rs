@@ -28,7 +28,7 @@ const DEFAULT_CONTEXT: u64 = 8192;
 pub struct ModelError {
     pub path: PathBuf,
     #[source]
-    pub kind: ModelErrorKind,
+    pub kind: Box<ModelErrorKind>,
 }
 
 /// What is wrong with a model.
@@ -41,7 +41,7 @@ pub enum ModelErrorKind {
     #[error("{0}")]
     Unsupported(UnsupportedFormat),
     #[error("{0}")]
-    Checkpoint(Box<CheckpointError>),
+    Checkpoint(#[from] CheckpointError),
     #[error("{name}: {problem}")]
     File { name: &'static str, problem: String },
     #[error("tokenizer: {0}")]
@@ -97,7 +97,7 @@ pub struct Model {
 
 /// Opens, checks and loads the model of a configuration. Blocks.
 pub fn load(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<(Box<dyn Engine>, Model), ModelError> {
-    load_opened(config, progress).map_err(|kind| ModelError { path: config.model.clone(), kind })
+    load_opened(config, progress).map_err(|kind| ModelError { path: config.model.clone(), kind: Box::new(kind) })
 }
 
 /// One step, so that the first request does not pay for what is made at first use; a model that gives no numbers is refused.
@@ -132,7 +132,8 @@ fn load_opened(
         Some(wanted) => u64::from(wanted),
         None => trained.min(DEFAULT_CONTEXT),
     } as usize;
-    let options = Options { slots: config.slots, context_length, threads: config.threads, device: config.compute_device };
+    let options =
+        Options { slots: config.slots, context_length, threads: config.threads, device: config.compute_device };
     let (engine, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(tokenizer);
         let engine = rbee_engine::load(source, options, progress).map_err(ModelErrorKind::Engine);

@@ -19,7 +19,7 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
 
 /// Opens and checks a checkpoint.
 pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
-    let checkpoint = Checkpoint::open(path).map_err(|error| ModelErrorKind::Checkpoint(Box::new(error)))?;
+    let checkpoint = Checkpoint::open(path)?;
     checkpoint.maps().for_each(|map| prefetch(map.clone()));
     let folder = &checkpoint.folder;
     let json = read(folder, "tokenizer.json")?.ok_or_else(|| ModelErrorKind::File {
