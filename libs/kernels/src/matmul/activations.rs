@@ -1,7 +1,7 @@
 //! The rows of activations of one call, in the order in which the kernels read them.
 //!
-//! Rows lie in blocks of up to `rows`; within a block, all rows of group 0 of 32 columns come first, then those of group
-//! 1. For quantized weights, a group of a block of `m` rows consists of 32-bit words:
+//! Rows lie in blocks of up to `rows`; within a block, all rows of the first group of 32 columns come first, then those of
+//! the next one. For quantized weights, a group of a block of `m` rows consists of 32-bit words:
 //! 8 words of i8 for each row, then `m` words of each of [`SCALE`] to [`AUX`]. For float weights it has `m` f32 for each
 //! column.
 

@@ -11,6 +11,7 @@ mod avx2;
 mod avx512;
 mod blocks;
 mod dispatch;
+#[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]
 mod kernel;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
@@ -21,6 +22,7 @@ mod product;
 mod simd;
 #[cfg(test)]
 mod tests;
+#[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]
 mod unpack;
 
 pub use matrix::{Matrix, MatrixError};
