@@ -23,7 +23,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
     let header = Header::read(&file, metadata.len()).map_err(ModelErrorKind::Gguf)?;
     format::check(&header).map_err(ModelErrorKind::Unsupported)?;
     let bytes = map_file(&file).map_err(ModelErrorKind::Open)?;
-    prefetch(bytes.clone());
+    prefetch(bytes.slice((header.data_offset() as usize).min(bytes.len())..));
     Ok(Opened {
         source: Source::gguf(&header, &bytes).map_err(ModelErrorKind::Engine)?,
         context_length: header.summary().context_length,

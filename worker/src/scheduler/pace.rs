@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-/// Most tokens of prompts in a step: beyond that the engine gains nothing.
-const MOST_ROWS: usize = 512;
+/// Most tokens of prompts in a step: beyond that the engine gains nothing, and buffers grow.
+const MOST_ROWS: usize = 128;
 /// Rows beside running answers that are always granted, so that a prompt gets on.
 const LEAST_ROWS: usize = 4;
 /// Rows before anything is known.
