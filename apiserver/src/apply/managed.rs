@@ -223,6 +223,8 @@ pub(super) fn same_but_times(a: &Value, b: &Value) -> bool {
             if let Some(map) = entry.as_object_mut() {
                 map.remove("time");
             }
+            // The order below is that of the entries' text.
+            entry.sort_all_objects();
         }
         entries.sort_by_key(ToString::to_string);
         entries

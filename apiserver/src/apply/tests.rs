@@ -61,6 +61,17 @@ fn applying_the_same_again_changes_nothing() {
 }
 
 #[test]
+fn the_order_of_keys_and_of_entries_makes_no_difference() {
+    let stored = json!({"metadata": {"managedFields": [
+        {"fieldsV1": {"f:a": {}}, "manager": "b", "time": NOW}, {"fieldsV1": {"f:b": {}}, "manager": "a", "time": NOW}]}});
+    let new = json!({"metadata": {"managedFields": [
+        {"manager": "a", "time": NOW, "fieldsV1": {"f:b": {}}}, {"manager": "b", "time": LATER, "fieldsV1": {"f:a": {}}}]}});
+    assert!(managed::same_but_times(&stored, &new));
+    let other = json!({"metadata": {"managedFields": [{"manager": "a", "time": NOW, "fieldsV1": {"f:b": {}}}]}});
+    assert!(!managed::same_but_times(&stored, &other));
+}
+
+#[test]
 fn other_values_conflict_unless_forced() {
     let schema = widget();
     let live = applied(&[("one", json!({"mode": "fast", "size": 4}))]);

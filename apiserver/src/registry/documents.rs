@@ -43,7 +43,9 @@ fn build(registry: &Registry) -> Built {
     }
     let mut by_path = BTreeMap::new();
     for ((group, version), resources) in versions {
-        let document = openapi::document(group, version, &resources);
+        let mut document = openapi::document(group, version, &resources);
+        // The hash must not depend on the order in which definitions came.
+        document.sort_all_objects();
         let hash = openapi::hash(&document);
         let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
         by_path.insert(path, (Bytes::from(document.to_string()), hash));
