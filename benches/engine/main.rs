@@ -42,6 +42,8 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    // The client is built with TLS, which wants a provider even where nothing is encrypted.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
     ensure!(args.rounds > 0, "--rounds must be at least 1");
     let threads = args.threads.unwrap_or_else(rbee_worker::physical_cores);
     let metrics = if args.metrics.is_empty() { Metric::ALL.to_vec() } else { args.metrics };
