@@ -10,7 +10,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use map::{map_file, prefetch};
+pub use map::map_file;
 pub use settings::Settings;
 
 use crate::LoadError;
@@ -130,6 +130,16 @@ impl Source {
     /// As [`Self::take_vector`].
     pub fn take_optional_vector(&mut self, name: &str, length: usize) -> Result<Option<Vec<f32>>, LoadError> {
         self.has(name).then(|| self.take_vector(name, length)).transpose()
+    }
+
+    /// Reads the tensors ahead that every step needs, in the background and in the order of their files. Of an embedding table that is
+    /// not the output's too, a step needs a few rows: its pages come as they are used, and most never do.
+    pub fn prefetch(&self) {
+        let is_looked_up = |name: &str| name == "token_embd.weight" && self.has("output.weight");
+        let needed = self.tensors.iter().filter(|(name, _)| !is_looked_up(name));
+        let mut pieces: Vec<Bytes> = needed.map(|(_, stored)| stored.bytes.clone()).collect();
+        pieces.sort_by_key(|piece| piece.as_ptr());
+        map::prefetch(pieces);
     }
 
     /// The end of reading.

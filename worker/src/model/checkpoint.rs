@@ -1,7 +1,6 @@
 //! A model as a checkpoint's folder: `config.json`, safetensors, and the tokenizer's files beside them.
 
 use super::{ModelErrorKind, Opened};
-use rbee_engine::source::prefetch;
 use rbee_engine::source::safetensors::Checkpoint;
 use rbee_tokenizer::Tokenizer;
 use serde_json::Value;
@@ -20,7 +19,8 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
 /// Opens and checks a checkpoint.
 pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
     let checkpoint = Checkpoint::open(path)?;
-    checkpoint.maps().for_each(|map| prefetch(map.clone()));
+    let source = checkpoint.source().map_err(ModelErrorKind::Engine)?;
+    source.prefetch();
     let folder = &checkpoint.folder;
     let json = read(folder, "tokenizer.json")?.ok_or_else(|| ModelErrorKind::File {
         name: "tokenizer.json",
@@ -35,7 +35,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
         None => config.as_ref().and_then(template),
     };
     Ok(Opened {
-        source: checkpoint.source().map_err(ModelErrorKind::Engine)?,
+        source,
         context_length: checkpoint.config.context_length,
         template,
         tokenizer: Box::new(move || Tokenizer::from_tokenizer_json(&json, config.as_ref())),

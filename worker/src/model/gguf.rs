@@ -1,7 +1,7 @@
 //! A model in one GGUF file.
 
 use super::{ModelErrorKind, Opened};
-use rbee_engine::source::{Source, map_file, prefetch};
+use rbee_engine::source::{Source, map_file};
 use rbee_model::format;
 use rbee_model::gguf::Header;
 use rbee_tokenizer::Tokenizer;
@@ -23,9 +23,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
     let header = Header::read(&file, metadata.len()).map_err(ModelErrorKind::Gguf)?;
     format::check(&header).map_err(ModelErrorKind::Unsupported)?;
     let bytes = map_file(&file).map_err(ModelErrorKind::Open)?;
-    prefetch(bytes.slice((header.data_offset() as usize).min(bytes.len())..));
+    let source = Source::gguf(&header, &bytes).map_err(ModelErrorKind::Engine)?;
+    source.prefetch();
     Ok(Opened {
-        source: Source::gguf(&header, &bytes).map_err(ModelErrorKind::Engine)?,
+        source,
         context_length: header.summary().context_length,
         template: header.str("tokenizer.chat_template").map(str::to_owned),
         tokenizer: Box::new(move || Tokenizer::from_header(&header)),

@@ -81,11 +81,6 @@ impl Checkpoint {
         self.files.iter().map(|(header, _)| header.file_bytes()).sum()
     }
 
-    /// The weights as they are mapped, for reading ahead.
-    pub fn maps(&self) -> impl Iterator<Item = &Bytes> {
-        self.files.iter().map(|(_, bytes)| bytes)
-    }
-
     /// The model's tensors and settings.
     ///
     /// # Errors
