@@ -1,7 +1,7 @@
 //! Measures `matmul`: milliseconds, GB/s of weights and GOP/s for every data type, instruction set and number of rows.
 //!
-//! `cargo run --release -p rbee-kernels --example matmul -- [threads] [Isa] [dtype] [repetitions]`; a `-` stands for all.
-//! The weights are rotated out of the caches; the best repetition counts. `read` is a plain pass over the same bytes.
+//! `cargo run --release -p rbee-kernels --example matmul -- [threads] [Isa] [dtype] [repetitions] [copies]`; a `-` stands for all.
+//! The weights are rotated out of the caches, unless few copies are asked for; the best repetition counts. `read` is a plain pass over the same bytes.
 //! With one thread, its own processor time is measured, so that a busy machine disturbs less.
 
 use rbee_kernels::{Cpu, Isa, Matrix, matmul};
@@ -19,14 +19,15 @@ fn main() {
     let argument = |i: usize| arguments.get(i).map(String::as_str).filter(|a| *a != "-");
     let threads = argument(0).map_or(2, |a| a.parse().expect("a number of threads"));
     let repetitions = argument(3).map_or(5, |a| a.parse().expect("a number of repetitions"));
-    println!("{ROWS} x {COLS}, {COPIES} copies, {threads} threads, best of {repetitions}");
+    let copies = argument(4).map_or(COPIES, |a| a.parse().expect("a number of copies"));
+    println!("{ROWS} x {COLS}, {copies} copies, {threads} threads, best of {repetitions}");
     println!("{:14} {:6} {:>5} {:>9} {:>7} {:>7}", "isa", "dtype", "rows", "ms", "GB/s", "GOP/s");
     use DType::*;
     for dtype in [Q4_K, Q6_K, Q4_0, Q8_0, Q5_0, Q5_K, Q4_1, Q5_1, Q2_K, Q3_K, F16, BF16, F32] {
         if argument(2).is_some_and(|a| !a.eq_ignore_ascii_case(dtype.name())) {
             continue;
         }
-        let copies = if dtype == F32 { COPIES / 2 } else { COPIES };
+        let copies = if dtype == F32 { copies.div_ceil(2) } else { copies };
         let weights: Vec<Matrix> = (0..copies).map(|i| matrix(dtype, i as u32)).collect();
         let bytes = ROWS * COLS / dtype.block_elements() as usize * dtype.block_bytes() as usize;
         for isa in Isa::available() {
@@ -40,7 +41,7 @@ fn main() {
             for m in [1, 4, 8, 64, 512] {
                 let x: Vec<f32> = (0..m * COLS).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
                 let mut out = vec![0.0; m * ROWS];
-                let used = if m >= 64 { 3 } else { weights.len() };
+                let used = if m >= 64 { weights.len().min(3) } else { weights.len() };
                 let seconds = best(&cpu, repetitions, &weights[..used], |w| matmul(&cpu, &[w], &x, &mut out));
                 let operations = (2 * m * ROWS * COLS) as f64;
                 let (gigabytes, operations) = (bytes as f64 / seconds / 1e9, operations / seconds / 1e9);

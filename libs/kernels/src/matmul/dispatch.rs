@@ -4,8 +4,10 @@ use super::activations::{quantize_block, transpose_block};
 use super::kernel::{self, Dot};
 use super::panel::Kind;
 use super::simd::Simd;
+use super::single::{self, Single};
 use super::unpack::{self, Unpack};
 use crate::Isa;
+use rbee_model::gguf::DType;
 
 /// What a product is made of. All need the instructions that they were chosen for.
 pub(super) struct Kernels {
@@ -20,6 +22,8 @@ pub(super) struct Kernels {
     pub(super) unpack: unsafe fn(Unpack<'_>),
     /// Of a kind, one panel or `panels` of them, with a block of a number of rows.
     pub(super) dot: unsafe fn(Kind, usize, usize, Dot),
+    /// A tile of quants with one row.
+    pub(super) single: unsafe fn(Single<'_>),
 }
 
 impl Kernels {
@@ -51,6 +55,7 @@ Kernels {
                 transpose,
                 unpack,
                 dot,
+                single,
             };
 
             $(#[target_feature(enable = $features)])?
@@ -98,6 +103,31 @@ Kernels {
             unsafe fn quants<const T: usize, const M: usize, const KIND: usize>(dot: Dot) {
                 // SAFETY: the caller's.
                 unsafe { kernel::quants::<$simd, T, M, KIND>(dot) }
+            }
+
+            unsafe fn single(task: Single<'_>) {
+                // SAFETY: the caller's.
+                unsafe {
+                    match task.dtype {
+                        DType::Q4_0 => single_of::<0>(task),
+                        DType::Q4_1 => single_of::<1>(task),
+                        DType::Q5_0 => single_of::<2>(task),
+                        DType::Q5_1 => single_of::<3>(task),
+                        DType::Q8_0 => single_of::<4>(task),
+                        DType::Q2_K => single_of::<5>(task),
+                        DType::Q3_K => single_of::<6>(task),
+                        DType::Q4_K => single_of::<7>(task),
+                        DType::Q5_K => single_of::<8>(task),
+                        DType::Q6_K => single_of::<9>(task),
+                        other => unreachable!("{other} has no quants"),
+                    }
+                }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn single_of<const DTYPE: usize>(task: Single<'_>) {
+                // SAFETY: the caller's.
+                unsafe { single::single::<$simd, DTYPE>(task) }
             }
 
             $(#[target_feature(enable = $features)])?

@@ -20,6 +20,8 @@ mod panel;
 mod portable;
 mod product;
 mod simd;
+#[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]
+mod single;
 #[cfg(test)]
 mod tests;
 #[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]

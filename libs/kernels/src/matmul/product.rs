@@ -10,6 +10,7 @@ use super::kernel::Dot;
 use super::matrix::Matrix;
 use super::panel::{GROUP, Kind};
 use super::simd::LANES;
+use super::single::Single;
 use super::unpack::Unpack;
 use crate::Pool;
 use crate::pool::SendPtr;
@@ -125,6 +126,11 @@ impl Product<'_> {
     /// Multiplies tiles of `w`, whose outputs begin at `column`.
     fn tiles(&self, w: &Matrix, column: usize, tiles: Range<usize>, activations: &Activations) {
         let kind = Kind::of(w.dtype());
+        if self.rows() == 1 && kind != Kind::Floats {
+            return tiles.for_each(|tile| {
+                self.single(&Part { w, kind, column, tiles: tile..tile + 1, columns: 0..self.cols }, activations)
+            });
+        }
         let (together, panel_bytes) = if self.blocks() <= FEW_BLOCKS {
             (self.kernels.panels, SHORT_PANEL_BYTES)
         } else {
@@ -143,6 +149,23 @@ impl Product<'_> {
             }
         }
         PANELS.set(panels);
+    }
+
+    /// Multiplies all columns of a tile with one row of activations.
+    fn single(&self, part: &Part<'_>, activations: &Activations) {
+        let mut sums = Sums([[0.0; LANES]; MAX_PANELS * MAX_ROWS]);
+        let tile = part.tiles.start;
+        let task = Single {
+            dtype: part.w.dtype(),
+            rows: &part.rows(tile),
+            blocks: self.cols / part.w.dtype().block_elements() as usize,
+            activations: activations.quants.as_ptr(),
+            later: part.later(tile),
+            sums: sums.0.as_mut_ptr().cast(),
+        };
+        // SAFETY: the processor has the instructions; every row of a matrix has all columns, and so have the activations.
+        unsafe { (self.kernels.single)(task) };
+        self.outputs(part, &(0..1), |i, out| store(out, &sums.0[i]));
     }
 
     fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, activations: &Activations) {

@@ -1,43 +1,42 @@
 //! The types with blocks of 256: Q2_K to Q6_K.
 
-use super::{Format, Group, Rows, high_nibbles, mask};
+use super::{Format, Out, Rows, each, high_nibbles, mask};
 use crate::matmul::simd::Simd;
 use rbee_model::gguf::DType;
 
 /// Two bits; a scale and a minimum of 4 bits for every 16.
 #[allow(non_camel_case_types)]
-pub(super) struct Q2_K;
+pub(in crate::matmul) struct Q2_K;
 /// Three bits, zero at 4; a scale of 6 bits for every 16.
 #[allow(non_camel_case_types)]
-pub(super) struct Q3_K;
+pub(in crate::matmul) struct Q3_K;
 /// Four bits; a scale and a minimum of 6 bits for every 32.
 #[allow(non_camel_case_types)]
-pub(super) struct Q4_K;
+pub(in crate::matmul) struct Q4_K;
 /// Five bits; scales and minimums like Q4_K's.
 #[allow(non_camel_case_types)]
-pub(super) struct Q5_K;
+pub(in crate::matmul) struct Q5_K;
 /// Six bits, zero at 32; a signed scale of 8 bits for every 16.
 #[allow(non_camel_case_types)]
-pub(super) struct Q6_K;
+pub(in crate::matmul) struct Q6_K;
 
 impl Format for Q4_K {
     const DTYPE: DType = DType::Q4_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 128 bytes of nibbles.
         unsafe {
             scales_and_mins::<S>(S::transpose(rows, at), out);
-            for pair in 0..4 {
-                let (even, odd) = (out.after(2 * pair), out.after(2 * pair + 1));
-                for half in 0..2 {
+            each!(pair in [0 1 2 3] {
+                each!(half in [0 1] {
                     let nibbles = S::transpose(rows, at + 16 + 32 * pair + 16 * half);
-                    for j in 0..4 {
-                        even.quants::<S>(4 * half + j, mask::<S>(nibbles[j], 15));
-                        odd.quants::<S>(4 * half + j, high_nibbles::<S>(nibbles[j]));
-                    }
-                }
-            }
+                    each!(j in [0 1 2 3] {
+                        out.quants(2 * pair, 4 * half + j, mask::<S>(nibbles[j], 15));
+                        out.quants(2 * pair + 1, 4 * half + j, high_nibbles::<S>(nibbles[j]));
+                    });
+                });
+            });
         }
     }
 }
@@ -46,23 +45,21 @@ impl Format for Q5_K {
     const DTYPE: DType = DType::Q5_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 32 bytes of fifth bits, 128 of nibbles.
         unsafe {
             scales_and_mins::<S>(S::transpose(rows, at), out);
-            for half in 0..2 {
+            each!(half in [0 1] {
                 let fifth = S::transpose(rows, at + 16 + 16 * half);
                 macro_rules! pair {
                     ($pair:literal, $even:ident::<$a:literal>, $odd:ident::<$b:literal>) => {
                         let nibbles = S::transpose(rows, at + 48 + 32 * $pair + 16 * half);
-                        for j in 0..4 {
+                        each!(j in [0 1 2 3] {
                             let bit = mask::<S>(S::$even::<$a>(fifth[j]), 16);
-                            let even = S::or(mask::<S>(nibbles[j], 15), bit);
-                            out.after(2 * $pair).quants::<S>(4 * half + j, even);
+                            out.quants(2 * $pair, 4 * half + j, S::or(mask::<S>(nibbles[j], 15), bit));
                             let bit = mask::<S>(S::$odd::<$b>(fifth[j]), 16);
-                            let odd = S::or(high_nibbles::<S>(nibbles[j]), bit);
-                            out.after(2 * $pair + 1).quants::<S>(4 * half + j, odd);
-                        }
+                            out.quants(2 * $pair + 1, 4 * half + j, S::or(high_nibbles::<S>(nibbles[j]), bit));
+                        });
                     };
                 }
                 // Bit g of a byte, the fifth of group g's quant, goes to bit 4.
@@ -70,7 +67,7 @@ impl Format for Q5_K {
                 pair!(1, shl::<2>, shl::<1>);
                 pair!(2, shl::<0>, shr::<1>);
                 pair!(3, shr::<2>, shr::<3>);
-            }
+            });
         }
     }
 }
@@ -78,23 +75,22 @@ impl Format for Q5_K {
 /// The scales and minimums of 8 groups from the first 16 bytes of a block, as dwords: d and dmin, then 6 bits each.
 /// A weight is `scale * q - min = scale * (q - 16) - (min - 16 * scale)`.
 #[inline(always)]
-unsafe fn scales_and_mins<S: Simd>(head: [S::U; 4], out: Group) {
+unsafe fn scales_and_mins<S: Simd>(head: [S::U; 4], out: &mut impl Out<S>) {
     // SAFETY: the caller's.
     unsafe {
         let (d, dmin) = (S::f16(head[0]), S::f16(S::shr::<16>(head[0])));
         let high = |a: S::U| mask::<S>(S::shr::<2>(a), 0x30);
         let scales = [mask::<S>(head[1], 63), S::or(mask::<S>(head[3], 15), high(head[1]))];
         let mins = [mask::<S>(head[2], 63), S::or(high_nibbles::<S>(head[3]), high(head[2]))];
-        for four in 0..2 {
+        each!(four in [0 1] {
             let (scales, mins) = (bytes::<S>(scales[four]), bytes::<S>(mins[four]));
-            for i in 0..4 {
+            each!(i in [0 1 2 3] {
                 let scale = S::mul_f(d, S::i32(scales[i]));
                 let min = S::mul_f(dmin, S::i32(mins[i]));
-                let group = out.after(4 * four + i);
-                group.factor::<S>(0, scale);
-                group.factor::<S>(1, S::fnma(scale, S::splat_f(16.0), min));
-            }
-        }
+                out.factor(4 * four + i, 0, scale);
+                out.factor(4 * four + i, 1, S::fnma(scale, S::splat_f(16.0), min));
+            });
+        });
     }
 }
 
@@ -112,25 +108,25 @@ impl Format for Q6_K {
     const DTYPE: DType = DType::Q6_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is 128 bytes of low 4 bits, 64 of high 2 bits, 16 of scales, d: f16.
         unsafe {
             let d = S::f16(S::shr::<16>(S::transpose(rows, at + 194)[3]));
             let scales = S::transpose(rows, at + 192);
-            for four in 0..4 {
+            each!(four in [0 1 2 3] {
                 // Signed bytes: with the sign bit flipped they are 128 more.
                 let plus_128 = bytes::<S>(S::xor(scales[four], S::splat(0x8080_8080)));
-                for i in 0..4 {
+                each!(i in [0 1 2 3] {
                     let scale = S::fma(S::i32(plus_128[i]), d, S::mul_f(d, S::splat_f(-128.0)));
-                    out.after(2 * four + i / 2).factor::<S>(i % 2, scale);
-                }
-            }
-            for part in 0..4 {
-                let (groups, j0) = (out.after(part / 2 * 4), part % 2 * 4);
+                    out.factor(2 * four + i / 2, i % 2, scale);
+                });
+            });
+            each!(part in [0 1 2 3] {
+                let (group, j0) = (part / 2 * 4, part % 2 * 4);
                 let low = S::transpose(rows, at + part / 2 * 64 + part % 2 * 16);
                 let low_2 = S::transpose(rows, at + part / 2 * 64 + 32 + part % 2 * 16);
                 let high = S::transpose(rows, at + 128 + part / 2 * 32 + part % 2 * 16);
-                for j in 0..4 {
+                each!(j in [0 1 2 3] {
                     let h = [S::shl::<4>(high[j]), S::shl::<2>(high[j]), high[j], S::shr::<2>(high[j])];
                     let l = [
                         mask::<S>(low[j], 15),
@@ -138,11 +134,11 @@ impl Format for Q6_K {
                         high_nibbles::<S>(low[j]),
                         high_nibbles::<S>(low_2[j]),
                     ];
-                    for g in 0..4 {
-                        groups.after(g).quants::<S>(j0 + j, S::or(l[g], mask::<S>(h[g], 48)));
-                    }
-                }
-            }
+                    each!(g in [0 1 2 3] {
+                        out.quants(group + g, j0 + j, S::or(l[g], mask::<S>(h[g], 48)));
+                    });
+                });
+            });
         }
     }
 }
@@ -151,7 +147,7 @@ impl Format for Q3_K {
     const DTYPE: DType = DType::Q3_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is 32 bytes of third bits, 64 of low 2 bits, 12 of scales, d: f16.
         unsafe {
             let d = S::f16(S::shr::<16>(S::transpose(rows, at + 94)[3]));
@@ -163,30 +159,30 @@ impl Format for Q3_K {
                 S::or(high_nibbles::<S>(a), two(high)),
                 S::or(high_nibbles::<S>(b), two(S::shr::<2>(high))),
             ];
-            for four in 0..4 {
+            each!(four in [0 1 2 3] {
                 let scales = bytes::<S>(scales[four]);
-                for i in 0..4 {
+                each!(i in [0 1 2 3] {
                     let scale = S::fma(S::i32(scales[i]), d, S::mul_f(d, S::splat_f(-32.0)));
-                    out.after(2 * four + i / 2).factor::<S>(i % 2, scale);
-                }
-            }
+                    out.factor(2 * four + i / 2, i % 2, scale);
+                });
+            });
             // The bit that is set is worth 4, and the zero of the kind is 28 above this type's.
             let offset = S::splat(0x1c1c_1c1c);
-            for half in 0..2 {
+            each!(half in [0 1] {
                 let third = S::transpose(rows, at + 16 * half);
-                for part in 0..2 {
+                each!(part in [0 1] {
                     let low = S::transpose(rows, at + 32 + 32 * part + 16 * half);
-                    for j in 0..4 {
+                    each!(j in [0 1 2 3] {
                         let third = if part == 0 { third[j] } else { S::shr::<4>(third[j]) };
                         let third = [S::shl::<2>(third), S::shl::<1>(third), third, S::shr::<1>(third)];
                         let low = two_bits::<S>(low[j]);
-                        for g in 0..4 {
+                        each!(g in [0 1 2 3] {
                             let q = S::or(low[g], mask::<S>(third[g], 4));
-                            out.after(4 * part + g).quants::<S>(4 * half + j, S::add(q, offset));
-                        }
-                    }
-                }
-            }
+                            out.quants(4 * part + g, 4 * half + j, S::add(q, offset));
+                        });
+                    });
+                });
+            });
         }
     }
 }
@@ -195,33 +191,32 @@ impl Format for Q2_K {
     const DTYPE: DType = DType::Q2_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is 16 bytes of scales and minimums, 64 of 2 bits, d, dmin: f16.
         unsafe {
             let both = S::transpose(rows, at + 68)[3];
             let (d, dmin) = (S::f16(both), S::f16(S::shr::<16>(both)));
             let factors = S::transpose(rows, at);
-            for four in 0..4 {
+            each!(four in [0 1 2 3] {
                 let scales = bytes::<S>(mask::<S>(factors[four], 15));
                 let mins = bytes::<S>(high_nibbles::<S>(factors[four]));
-                for i in 0..4 {
+                each!(i in [0 1 2 3] {
                     let scale = S::mul_f(d, S::i32(scales[i]));
                     let min = S::mul_f(dmin, S::i32(mins[i]));
-                    let group = out.after(2 * four + i / 2);
-                    group.factor::<S>(i % 2, scale);
-                    group.factor::<S>(2 + i % 2, S::fnma(scale, S::splat_f(32.0), min));
-                }
-            }
-            for part in 0..4 {
-                let (groups, j0) = (out.after(part / 2 * 4), part % 2 * 4);
+                    out.factor(2 * four + i / 2, i % 2, scale);
+                    out.factor(2 * four + i / 2, 2 + i % 2, S::fnma(scale, S::splat_f(32.0), min));
+                });
+            });
+            each!(part in [0 1 2 3] {
+                let (group, j0) = (part / 2 * 4, part % 2 * 4);
                 let quants = S::transpose(rows, at + 16 + 16 * part);
-                for j in 0..4 {
+                each!(j in [0 1 2 3] {
                     let quants = two_bits::<S>(quants[j]);
-                    for g in 0..4 {
-                        groups.after(g).quants::<S>(j0 + j, quants[g]);
-                    }
-                }
-            }
+                    each!(g in [0 1 2 3] {
+                        out.quants(group + g, j0 + j, quants[g]);
+                    });
+                });
+            });
         }
     }
 }

@@ -1,35 +1,35 @@
 //! The types with blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
 
-use super::{Format, Group, Rows, high_nibbles, mask};
+use super::{Format, Out, Rows, each, high_nibbles, mask};
 use crate::matmul::simd::Simd;
 use rbee_model::gguf::DType;
 
 /// Four bits, zero at 8: 8 is added.
-pub(super) struct Q4_0;
+pub(in crate::matmul) struct Q4_0;
 /// Four bits and a number that is added.
-pub(super) struct Q4_1;
+pub(in crate::matmul) struct Q4_1;
 /// Five bits, zero at 16.
-pub(super) struct Q5_0;
+pub(in crate::matmul) struct Q5_0;
 /// Five bits and a number that is added.
-pub(super) struct Q5_1;
+pub(in crate::matmul) struct Q5_1;
 /// Signed bytes.
-pub(super) struct Q8_0;
+pub(in crate::matmul) struct Q8_0;
 
 impl Format for Q4_0 {
     const DTYPE: DType = DType::Q4_0;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d: f16, 16 bytes of nibbles.
         unsafe {
             let eight = S::splat(0x0808_0808);
             let head = S::transpose(rows, at);
             let nibbles = S::transpose(rows, at + 2);
-            out.factor::<S>(0, S::f16(head[0]));
-            for j in 0..4 {
-                out.quants::<S>(j, S::add(mask::<S>(nibbles[j], 15), eight));
-                out.quants::<S>(4 + j, S::add(high_nibbles::<S>(nibbles[j]), eight));
-            }
+            out.factor(0, 0, S::f16(head[0]));
+            each!(j in [0 1 2 3] {
+                out.quants(0, j, S::add(mask::<S>(nibbles[j], 15), eight));
+                out.quants(0, 4 + j, S::add(high_nibbles::<S>(nibbles[j]), eight));
+            });
         }
     }
 }
@@ -38,16 +38,16 @@ impl Format for Q4_1 {
     const DTYPE: DType = DType::Q4_1;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, m: f16, 16 bytes of nibbles.
         unsafe {
             let head = S::transpose(rows, at);
             let nibbles = S::transpose(rows, at + 4);
             scale_and_added::<S>(head[0], out);
-            for j in 0..4 {
-                out.quants::<S>(j, mask::<S>(nibbles[j], 15));
-                out.quants::<S>(4 + j, high_nibbles::<S>(nibbles[j]));
-            }
+            each!(j in [0 1 2 3] {
+                out.quants(0, j, mask::<S>(nibbles[j], 15));
+                out.quants(0, 4 + j, high_nibbles::<S>(nibbles[j]));
+            });
         }
     }
 }
@@ -56,12 +56,12 @@ impl Format for Q5_0 {
     const DTYPE: DType = DType::Q5_0;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d: f16, 4 bytes of fifth bits, 16 bytes of nibbles.
         unsafe {
             let head = S::transpose(rows, at);
             let nibbles = S::transpose(rows, at + 6);
-            out.factor::<S>(0, S::f16(head[0]));
+            out.factor(0, 0, S::f16(head[0]));
             let fifth = S::or(S::shr::<16>(head[0]), S::shl::<16>(head[1]));
             five_bits::<S>(nibbles, fifth, out);
         }
@@ -72,7 +72,7 @@ impl Format for Q5_1 {
     const DTYPE: DType = DType::Q5_1;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, m: f16, 4 bytes of fifth bits, 16 bytes of nibbles.
         unsafe {
             let head = S::transpose(rows, at);
@@ -87,45 +87,45 @@ impl Format for Q8_0 {
     const DTYPE: DType = DType::Q8_0;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group) {
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d: f16, 32 signed bytes.
         unsafe {
             let flip = S::splat(S::FLIP);
             let head = S::transpose(rows, at);
-            out.factor::<S>(0, S::f16(head[0]));
-            for half in 0..2 {
+            out.factor(0, 0, S::f16(head[0]));
+            each!(half in [0 1] {
                 let quants = S::transpose(rows, at + 2 + 16 * half);
-                for j in 0..4 {
-                    out.quants::<S>(4 * half + j, S::xor(quants[j], flip));
-                }
-            }
+                each!(j in [0 1 2 3] {
+                    out.quants(0, 4 * half + j, S::xor(quants[j], flip));
+                });
+            });
         }
     }
 }
 
 /// d and m, as f16 of one dword, where a weight is d * q + m: `d * (q - 16) - min` with `min = -(m + 16 d)`.
 #[inline(always)]
-unsafe fn scale_and_added<S: Simd>(both: S::U, out: Group) {
+unsafe fn scale_and_added<S: Simd>(both: S::U, out: &mut impl Out<S>) {
     // SAFETY: the caller's.
     unsafe {
         let (d, m) = (S::f16(both), S::f16(S::shr::<16>(both)));
-        out.factor::<S>(0, d);
+        out.factor(0, 0, d);
         let minus_m = S::mul_f(m, S::splat_f(-1.0));
-        out.factor::<S>(1, S::fnma(d, S::splat_f(16.0), minus_m));
+        out.factor(0, 1, S::fnma(d, S::splat_f(16.0), minus_m));
     }
 }
 
 /// Nibbles with the bits of `fifth`: bit `i` belongs to column `i`.
 #[inline(always)]
-unsafe fn five_bits<S: Simd>(nibbles: [S::U; 4], fifth: S::U, out: Group) {
+unsafe fn five_bits<S: Simd>(nibbles: [S::U; 4], fifth: S::U, out: &mut impl Out<S>) {
     // SAFETY: the caller's.
     unsafe {
         let low = [fifth, S::shr::<4>(fifth), S::shr::<8>(fifth), S::shr::<12>(fifth)];
-        for j in 0..4 {
-            out.quants::<S>(j, S::or(mask::<S>(nibbles[j], 15), spread::<S>(low[j])));
+        each!(j in [0 1 2 3] {
+            out.quants(0, j, S::or(mask::<S>(nibbles[j], 15), spread::<S>(low[j])));
             let high = spread::<S>(S::shr::<16>(low[j]));
-            out.quants::<S>(4 + j, S::or(high_nibbles::<S>(nibbles[j]), high));
-        }
+            out.quants(0, 4 + j, S::or(high_nibbles::<S>(nibbles[j]), high));
+        });
     }
 }
 

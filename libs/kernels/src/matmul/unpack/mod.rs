@@ -4,14 +4,14 @@
 //! than the kind's, the difference is added to the quants or goes into the minimums.
 
 mod floats;
-mod k_quants;
-mod legacy;
+pub(super) mod k_quants;
+pub(super) mod legacy;
 
 use super::panel::{GROUP, Kind, QUANTS, VECTOR};
 use super::simd::{LANES, Simd};
 use rbee_model::gguf::DType;
 
-type Rows = [*const u8; LANES];
+pub(super) type Rows = [*const u8; LANES];
 
 /// Which part of which rows is unpacked.
 #[derive(Clone, Copy)]
@@ -53,65 +53,92 @@ pub(super) unsafe fn unpack<S: Simd>(task: Unpack<'_>) {
 }
 
 /// A data type whose blocks become groups of quants.
-trait Format {
+pub(super) trait Format {
     const DTYPE: DType;
 
-    /// Unpacks the block at `at` of every row to the groups from `out` on.
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: Group);
+    /// Gives the groups of the block at `at` of every row to `out`. Numbers of groups and of vectors are constants once this is
+    /// inlined, so that what `out` holds by them stays in registers.
+    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>);
 }
+
+/// Where the parts of a block's groups of 32 columns go. Each part comes once, in any order.
+pub(super) trait Out<S: Simd> {
+    /// Columns `4 * j` to `4 * j + 3` of a group.
+    unsafe fn quants(&mut self, group: usize, j: usize, value: S::U);
+    /// The `n`th of the vectors after a group's quants: scales, then minimums.
+    unsafe fn factor(&mut self, group: usize, n: usize, value: S::F);
+}
+
+/// Runs a block of code for each of some numbers, which are constants in it.
+macro_rules! each {
+    ($i:ident in [$($n:literal)*] $code:block) => { $({ let $i = $n; $code })* };
+}
+use each;
 
 #[inline(always)]
 unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
     let (columns, bytes) = (T::DTYPE.block_elements() as usize, T::DTYPE.block_bytes() as usize);
+    let group_bytes = Kind::of(T::DTYPE).group_bytes();
     let first = task.from / columns;
-    let mut out = Group {
-        panel: task.panel,
-        bytes: Kind::of(T::DTYPE).group_bytes(),
-        later: task.later,
-        later_step: LANES * bytes / (columns / 4),
-    };
     // SAFETY: the caller's.
     unsafe {
         for block in 0..task.columns / columns {
-            T::block::<S>(task.rows, (first + block) * bytes, out);
-            out = out.after(columns / GROUP);
+            let panel = task.panel.add(block * columns / GROUP * group_bytes);
+            let ahead = Ahead::of::<T>(task.later.wrapping_add(block * LANES * bytes));
+            T::block::<S>(task.rows, (first + block) * bytes, &mut Panel { panel, group_bytes, ahead });
         }
     }
 }
 
-/// Where the parts of a group of 32 columns are written. With each vector of quants, as much of what comes later is asked
-/// for as the vector was made from: evenly, because a processor follows few such requests at a time.
+/// Bytes that are used soon, asked for while others are used: with each vector of quants as many as such a vector is made from.
+/// Evenly, because a processor follows few such requests at a time, and each line once.
 #[derive(Clone, Copy)]
-struct Group {
-    panel: *mut u8,
-    bytes: usize,
-    later: *const u8,
-    later_step: usize,
+pub(super) struct Ahead {
+    from: *const u8,
+    /// Bytes for each vector.
+    step: usize,
 }
 
-impl Group {
+impl Ahead {
+    /// As many bytes as a block of 16 rows has. The address need not be valid.
     #[inline(always)]
-    unsafe fn after(self, groups: usize) -> Self {
-        let later = self.later.wrapping_add(groups * QUANTS / VECTOR * self.later_step);
-        // SAFETY: the caller stays inside of the panel, or at its end.
-        Self { panel: unsafe { self.panel.add(groups * self.bytes) }, later, ..self }
+    pub(super) fn of<T: Format>(from: *const u8) -> Self {
+        Self { from, step: LANES * T::DTYPE.block_bytes() as usize / (T::DTYPE.block_elements() as usize / 4) }
     }
 
-    /// Columns `4 * j` to `4 * j + 3`.
+    /// Those of the `i`th vector of a block.
     #[inline(always)]
-    unsafe fn quants<S: Simd>(self, j: usize, value: S::U) {
+    pub(super) unsafe fn ask<S: Simd>(self, i: usize) {
+        const LINE: usize = 64;
+        let line = i * self.step / LINE;
+        if i == 0 || line > (i - 1) * self.step / LINE {
+            // SAFETY: the caller's: the processor has the instructions.
+            unsafe { S::prefetch(self.from.wrapping_add(line * LINE)) }
+        }
+    }
+}
+
+/// A panel, from the first of a block's groups on.
+struct Panel {
+    panel: *mut u8,
+    group_bytes: usize,
+    ahead: Ahead,
+}
+
+impl<S: Simd> Out<S> for Panel {
+    #[inline(always)]
+    unsafe fn quants(&mut self, group: usize, j: usize, value: S::U) {
         // SAFETY: a group has 8 such vectors.
         unsafe {
-            S::prefetch(self.later.wrapping_add(j * self.later_step));
-            S::store(self.panel.add(j * VECTOR), value);
+            self.ahead.ask::<S>(group * (GROUP / 4) + j);
+            S::store(self.panel.add(group * self.group_bytes + j * VECTOR), value);
         }
     }
 
-    /// The `n`th of the vectors after the quants: scales, then minimums.
     #[inline(always)]
-    unsafe fn factor<S: Simd>(self, n: usize, value: S::F) {
-        // SAFETY: the caller knows the kind.
-        unsafe { S::store_f(self.panel.add(QUANTS + n * VECTOR).cast(), value) }
+    unsafe fn factor(&mut self, group: usize, n: usize, value: S::F) {
+        // SAFETY: the format knows its kind.
+        unsafe { S::store_f(self.panel.add(group * self.group_bytes + QUANTS + n * VECTOR).cast(), value) }
     }
 }
 
