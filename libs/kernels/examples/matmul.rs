@@ -38,7 +38,7 @@ fn main() {
             let cpu = Cpu::with_isa(threads, isa).expect("threads");
             let seconds = best(&cpu, repetitions, &weights, |w| read(&cpu, w));
             println!("{name:14} {dtype:6} {:>5} {:9.3} {:7.1}", "read", seconds * 1e3, bytes as f64 / seconds / 1e9);
-            for m in [1, 4, 8, 64, 512] {
+            for m in [1, 2, 3, 4, 5, 6, 8, 64, 512] {
                 let x: Vec<f32> = (0..m * COLS).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
                 let mut out = vec![0.0; m * ROWS];
                 let used = if m >= 64 { weights.len().min(3) } else { weights.len() };

@@ -30,6 +30,7 @@ impl Simd for Avx2 {
     type WideSum = [__m256i; 2];
 
     const ROWS: usize = 4;
+    const FUSED_ROWS: [usize; 3] = [1, 0, 0];
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 2;

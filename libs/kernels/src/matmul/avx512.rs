@@ -12,6 +12,7 @@ impl Simd for Avx512 {
     type WideSum = __m512i;
 
     const ROWS: usize = 6;
+    const FUSED_ROWS: [usize; 3] = [8, 6, 2];
     const PANELS: usize = 2;
     const PANEL_BYTES: usize = 80 * 1024;
     const SUMS_IN_REGISTERS: usize = 6;

@@ -1,10 +1,10 @@
 //! The functions of every instruction set, compiled for it.
 
 use super::activations::{quantize_block, transpose_block};
+use super::fused::{self, DTYPES, Fused};
 use super::kernel::{self, Dot};
 use super::panel::Kind;
 use super::simd::Simd;
-use super::single::{self, Single};
 use super::unpack::{self, Unpack};
 use crate::Isa;
 use rbee_model::gguf::DType;
@@ -22,11 +22,24 @@ pub(super) struct Kernels {
     pub(super) unpack: unsafe fn(Unpack<'_>),
     /// Of a kind, one panel or `panels` of them, with a block of a number of rows.
     pub(super) dot: unsafe fn(Kind, usize, usize, Dot),
-    /// A tile of quants with one row.
-    pub(super) single: unsafe fn(Single<'_>),
+    /// As in [`Simd`].
+    fused_rows: [usize; 3],
+    /// A tile of quants with a block of a number of rows.
+    pub(super) fused: unsafe fn(Fused<'_>, usize),
 }
 
 impl Kernels {
+    /// Rows of activations up to which [`Self::fused`] is the faster way for a type of quants.
+    pub(super) fn fused_rows(&self, dtype: DType) -> usize {
+        let [of_32, of_256, of_16] = self.fused_rows;
+        match Kind::of(dtype) {
+            Kind::Floats => 0,
+            Kind::HalfScales | Kind::HalfScalesMins => of_16,
+            _ if dtype.block_elements() == 256 => of_256,
+            _ => of_32,
+        }
+    }
+
     /// Those of an instruction set; the portable ones when this is another processor's.
     pub(super) fn of(isa: Isa) -> &'static Self {
         match isa {
@@ -42,7 +55,7 @@ impl Kernels {
 }
 
 macro_rules! kernels {
-    ($name:ident, $simd:ty, [$($m:literal)*] $(, $features:literal)?) => {
+    ($name:ident, $simd:ty, [$($m:literal)*], [$($f:literal)*] $(, $features:literal)?) => {
         mod $name {
             use super::*;
 
@@ -55,7 +68,8 @@ Kernels {
                 transpose,
                 unpack,
                 dot,
-                single,
+                fused_rows: <$simd>::FUSED_ROWS,
+                fused,
             };
 
             $(#[target_feature(enable = $features)])?
@@ -105,29 +119,40 @@ Kernels {
                 unsafe { kernel::quants::<$simd, T, M, KIND>(dot) }
             }
 
-            unsafe fn single(task: Single<'_>) {
+            unsafe fn fused(task: Fused<'_>, m: usize) {
+                // SAFETY: the caller's.
+                unsafe {
+                    match m {
+                        $($f => fused_of::<$f>(task),)*
+                        _ => unreachable!("{m} rows are multiplied by panels"),
+                    }
+                }
+            }
+
+            unsafe fn fused_of<const M: usize>(task: Fused<'_>) {
                 // SAFETY: the caller's.
                 unsafe {
                     match task.dtype {
-                        DType::Q4_0 => single_of::<0>(task),
-                        DType::Q4_1 => single_of::<1>(task),
-                        DType::Q5_0 => single_of::<2>(task),
-                        DType::Q5_1 => single_of::<3>(task),
-                        DType::Q8_0 => single_of::<4>(task),
-                        DType::Q2_K => single_of::<5>(task),
-                        DType::Q3_K => single_of::<6>(task),
-                        DType::Q4_K => single_of::<7>(task),
-                        DType::Q5_K => single_of::<8>(task),
-                        DType::Q6_K => single_of::<9>(task),
+                        DType::Q4_0 => fused_as::<M, 0>(task),
+                        DType::Q4_1 => fused_as::<M, 1>(task),
+                        DType::Q5_0 => fused_as::<M, 2>(task),
+                        DType::Q5_1 => fused_as::<M, 3>(task),
+                        DType::Q8_0 => fused_as::<M, 4>(task),
+                        DType::Q2_K => fused_as::<M, 5>(task),
+                        DType::Q3_K => fused_as::<M, 6>(task),
+                        DType::Q4_K => fused_as::<M, 7>(task),
+                        DType::Q5_K => fused_as::<M, 8>(task),
+                        DType::Q6_K => fused_as::<M, 9>(task),
                         other => unreachable!("{other} has no quants"),
                     }
                 }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn single_of<const DTYPE: usize>(task: Single<'_>) {
+            unsafe fn fused_as<const M: usize, const DTYPE: usize>(task: Fused<'_>) {
+                debug_assert_eq!(task.dtype, DTYPES[DTYPE]);
                 // SAFETY: the caller's.
-                unsafe { single::single::<$simd, DTYPE>(task) }
+                unsafe { fused::fused::<$simd, M, DTYPE>(task) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -139,15 +164,16 @@ Kernels {
     };
 }
 
-kernels!(portable, crate::matmul::portable::Portable, [1 2 3 4]);
+kernels!(portable, crate::matmul::portable::Portable, [1 2 3 4], [1]);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, crate::matmul::avx2::Avx2, [1 2 3 4], "avx2,fma,f16c");
+kernels!(avx2, crate::matmul::avx2::Avx2, [1 2 3 4], [1], "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512,
     crate::matmul::avx512::Avx512,
     [1 2 3 4 5 6],
+    [1 2 3 4 5 6 7 8],
     "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
 );
 #[cfg(target_arch = "aarch64")]
-kernels!(neon, crate::matmul::neon::Neon, [1 2 3 4], "neon,dotprod");
+kernels!(neon, crate::matmul::neon::Neon, [1 2 3 4], [1], "neon,dotprod");

@@ -21,6 +21,7 @@ impl Simd for Neon {
     type WideSum = [int32x4_t; 4];
 
     const ROWS: usize = 4;
+    const FUSED_ROWS: [usize; 3] = [1, 1, 1];
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 2;

@@ -22,6 +22,7 @@ impl Simd for Portable {
     type WideSum = [i32; LANES];
 
     const ROWS: usize = 4;
+    const FUSED_ROWS: [usize; 3] = [1, 1, 1];
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 1;

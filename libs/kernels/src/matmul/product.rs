@@ -6,11 +6,11 @@
 
 use super::activations::WORDS;
 use super::dispatch::Kernels;
+use super::fused::Fused;
 use super::kernel::Dot;
 use super::matrix::Matrix;
 use super::panel::{GROUP, Kind};
 use super::simd::LANES;
-use super::single::Single;
 use super::unpack::Unpack;
 use crate::Pool;
 use crate::pool::SendPtr;
@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 /// The largest number of rows in a block of activations, for any instruction set.
-const MAX_ROWS: usize = 6;
+const MAX_ROWS: usize = 8;
 /// The largest number of panels that are multiplied at once, for any instruction set.
 const MAX_PANELS: usize = 2;
 /// The number of columns that are unpacked at once is a multiple of this one, and of every type's block.
@@ -68,10 +68,17 @@ impl Product<'_> {
         let has_floats = self.weights.iter().any(|w| is_floats(&w));
         let has_quants = !self.weights.iter().all(|w| is_floats(&w));
         if has_quants {
-            self.pack(pool, &mut activations.quants, self.cols / GROUP * WORDS, self.kernels.quantize);
+            self.pack(
+                pool,
+                self.blocks(false),
+                &mut activations.quants,
+                self.cols / GROUP * WORDS,
+                self.kernels.quantize,
+            );
         }
         if has_floats {
-            self.pack(pool, &mut activations.floats, self.cols.next_multiple_of(GROUP), self.kernels.transpose);
+            let row_words = self.cols.next_multiple_of(GROUP);
+            self.pack(pool, self.blocks(true), &mut activations.floats, row_words, self.kernels.transpose);
         }
         let tiles: usize = self.weights.iter().map(|w| tiles_of(w)).sum();
         let tiles_of_task = (tiles / (pool.threads() * TASKS_OF_THREAD)).clamp(1, TILES_OF_TASK);
@@ -85,14 +92,21 @@ impl Product<'_> {
     }
 
     /// Fills `words` with `row_words` for every row of activations.
-    fn pack(&self, pool: &Pool, words: &mut Vec<u32>, row_words: usize, pack: unsafe fn(&[f32], usize, &mut [u32])) {
+    fn pack(
+        &self,
+        pool: &Pool,
+        blocks: usize,
+        words: &mut Vec<u32>,
+        row_words: usize,
+        pack: unsafe fn(&[f32], usize, &mut [u32]),
+    ) {
         let used = self.rows() * row_words;
         if words.len() < used {
             words.resize(used, 0);
         }
         let out = SendPtr(words.as_mut_ptr());
-        pool.run(self.blocks(), &|b| {
-            let rows = self.block(b);
+        pool.run(blocks, &|b| {
+            let rows = self.block(b, blocks);
             let x = &self.x[rows.start * self.cols..rows.end * self.cols];
             // SAFETY: the rows of blocks do not overlap, and `words` has as many as all rows need.
             let out = unsafe { std::slice::from_raw_parts_mut(out.at(rows.start * row_words), rows.len() * row_words) };
@@ -101,13 +115,20 @@ impl Product<'_> {
         });
     }
 
-    fn blocks(&self) -> usize {
-        self.rows().div_ceil(self.kernels.rows)
+    /// Whether a matrix is multiplied as it is unpacked.
+    fn is_fused(&self, w: &Matrix) -> bool {
+        self.rows() <= self.kernels.fused_rows(w.dtype())
     }
 
-    /// The rows of a block. The numbers of two blocks' rows differ by one at most.
-    fn block(&self, b: usize) -> Range<usize> {
-        b * self.rows() / self.blocks()..(b + 1) * self.rows() / self.blocks()
+    /// Blocks of activations for weights that are floats, or quants: one where no panel is made.
+    fn blocks(&self, floats: bool) -> usize {
+        let mut quants = self.weights.iter().filter(|w| Kind::of(w.dtype()) != Kind::Floats);
+        if !floats && quants.all(|w| self.is_fused(w)) { 1 } else { self.rows().div_ceil(self.kernels.rows) }
+    }
+
+    /// The rows of one of some blocks. The numbers of two blocks' rows differ by one at most.
+    fn block(&self, b: usize, blocks: usize) -> Range<usize> {
+        b * self.rows() / blocks..(b + 1) * self.rows() / blocks
     }
 
     fn task(&self, mut task: usize, tiles_of_task: usize, activations: &Activations) {
@@ -126,12 +147,13 @@ impl Product<'_> {
     /// Multiplies tiles of `w`, whose outputs begin at `column`.
     fn tiles(&self, w: &Matrix, column: usize, tiles: Range<usize>, activations: &Activations) {
         let kind = Kind::of(w.dtype());
-        if self.rows() == 1 && kind != Kind::Floats {
+        let blocks = self.blocks(kind == Kind::Floats);
+        if self.is_fused(w) && blocks == 1 {
             return tiles.for_each(|tile| {
-                self.single(&Part { w, kind, column, tiles: tile..tile + 1, columns: 0..self.cols }, activations)
+                self.fused(&Part { w, kind, column, tiles: tile..tile + 1, columns: 0..self.cols }, activations);
             });
         }
-        let (together, panel_bytes) = if self.blocks() <= FEW_BLOCKS {
+        let (together, panel_bytes) = if blocks <= FEW_BLOCKS {
             (self.kernels.panels, SHORT_PANEL_BYTES)
         } else {
             (TILES_TOGETHER, self.kernels.panel_bytes)
@@ -151,11 +173,11 @@ impl Product<'_> {
         PANELS.set(panels);
     }
 
-    /// Multiplies all columns of a tile with one row of activations.
-    fn single(&self, part: &Part<'_>, activations: &Activations) {
+    /// Multiplies all columns of a tile with the only block of activations.
+    fn fused(&self, part: &Part<'_>, activations: &Activations) {
         let mut sums = Sums([[0.0; LANES]; MAX_PANELS * MAX_ROWS]);
         let tile = part.tiles.start;
-        let task = Single {
+        let task = Fused {
             dtype: part.w.dtype(),
             rows: &part.rows(tile),
             blocks: self.cols / part.w.dtype().block_elements() as usize,
@@ -164,8 +186,8 @@ impl Product<'_> {
             sums: sums.0.as_mut_ptr().cast(),
         };
         // SAFETY: the processor has the instructions; every row of a matrix has all columns, and so have the activations.
-        unsafe { (self.kernels.single)(task) };
-        self.outputs(part, &(0..1), |i, out| store(out, &sums.0[i]));
+        unsafe { (self.kernels.fused)(task, self.rows()) };
+        self.outputs(part, &(0..self.rows()), |i, out| store(out, &sums.0[i]));
     }
 
     fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, activations: &Activations) {
@@ -191,8 +213,9 @@ impl Product<'_> {
             _ => (&activations.quants, WORDS),
         };
         let row_words = self.cols.div_ceil(GROUP) * group_words;
-        for b in 0..self.blocks() {
-            let rows = self.block(b);
+        let blocks = self.blocks(part.kind == Kind::Floats);
+        for b in 0..blocks {
+            let rows = self.block(b, blocks);
             let activations = &words[rows.start * row_words + columns.start / GROUP * group_words * rows.len()..];
             let mut sums = Sums([[0.0; LANES]; MAX_PANELS * MAX_ROWS]);
             if columns.start > 0 {

@@ -22,6 +22,9 @@ pub(super) trait Simd {
 
     /// Rows of activations that are multiplied at once, at most.
     const ROWS: usize;
+    /// Rows of activations up to which weights are faster multiplied as they are unpacked, without a panel: of types with blocks of 32;
+    /// of 256; of 256 with scales for every 16.
+    const FUSED_ROWS: [usize; 3];
     /// Panels that are multiplied at once: as many as share an activation in a register.
     const PANELS: usize;
     /// Bytes of the panels that are multiplied at once, about, so that they stay in a near cache while activations stream

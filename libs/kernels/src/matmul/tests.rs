@@ -130,7 +130,7 @@ fn every_type_on_every_instruction_set_gives_the_sums() {
     for dtype in DTYPES {
         for (rows, cols, size) in [(1, 256, 1.0), (37, 768, 0.1), (16, 2304, 1e-4), (33, 256, 60_000.0)] {
             let w = random_matrix(&mut random, dtype, rows, cols, size);
-            for m in [1, 2, 3, 5, 8, 17] {
+            for m in [1, 2, 3, 4, 5, 6, 7, 8, 17] {
                 let x = random.numbers(m * cols);
                 let reference = reference(&w, &x);
                 for cpu in cpus(2) {
@@ -203,6 +203,10 @@ fn a_row_gives_the_same_bits_alone_and_among_others_and_on_any_number_of_threads
                 let alone = product(&three, &w, &x[i * cols..][..cols]);
                 assert!(same_bits(&alone, &together[i * rows..][..rows]), "{dtype} on {isa}: row {i}");
             }
+            for few in 2..=9 {
+                let among_few = product(&three, &w, &x[..few * cols]);
+                assert!(same_bits(&among_few, &together[..few * rows]), "{dtype} on {isa}: {few} rows");
+            }
         }
     }
 }
@@ -218,16 +222,18 @@ fn matrices_of_one_call_lie_beside_each_other_and_give_what_they_give_alone() {
     let all: Vec<Matrix> = [(DType::Q4_K, 40), (DType::Q6_K, 7), (DType::F16, 21), (DType::Q8_0, 16)]
         .map(|(dtype, rows)| random_matrix(&mut random, dtype, rows, cols, 1.0))
         .into();
-    let x = random.numbers(9 * cols);
-    for cpu in cpus(2) {
-        let mut out = vec![0.0; 9 * 84];
+    let cases = Isa::available().into_iter().flat_map(|isa| [1, 2, 4, 7, 8, 9].map(|m| (isa, m)));
+    for (isa, m) in cases {
+        let cpu = Cpu::with_isa(2, isa).unwrap();
+        let x = random.numbers(m * cols);
+        let mut out = vec![0.0; m * 84];
         matmul(&cpu, &all.iter().collect::<Vec<_>>(), &x, &mut out);
         let mut column = 0;
         for w in &all {
             let alone = product(&cpu, w, &x);
-            for i in 0..9 {
+            for i in 0..m {
                 let among = &out[i * 84 + column..][..w.rows()];
-                assert!(same_bits(among, &alone[i * w.rows()..][..w.rows()]), "{w:?} on {}", cpu.isa);
+                assert!(same_bits(among, &alone[i * w.rows()..][..w.rows()]), "{w:?} on {}, {m} rows", cpu.isa);
             }
             column += w.rows();
         }

@@ -36,6 +36,8 @@ impl Format for Q4_K {
                         out.quants(2 * pair + 1, 4 * half + j, high_nibbles::<S>(nibbles[j]));
                     });
                 });
+                out.complete(2 * pair);
+                out.complete(2 * pair + 1);
             });
         }
     }
@@ -49,25 +51,27 @@ impl Format for Q5_K {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 32 bytes of fifth bits, 128 of nibbles.
         unsafe {
             scales_and_mins::<S>(S::transpose(rows, at), out);
-            each!(half in [0 1] {
-                let fifth = S::transpose(rows, at + 16 + 16 * half);
-                macro_rules! pair {
-                    ($pair:literal, $even:ident::<$a:literal>, $odd:ident::<$b:literal>) => {
+            let fifth = [S::transpose(rows, at + 16), S::transpose(rows, at + 32)];
+            macro_rules! pair {
+                ($pair:literal, $even:ident::<$a:literal>, $odd:ident::<$b:literal>) => {
+                    each!(half in [0 1] {
                         let nibbles = S::transpose(rows, at + 48 + 32 * $pair + 16 * half);
                         each!(j in [0 1 2 3] {
-                            let bit = mask::<S>(S::$even::<$a>(fifth[j]), 16);
+                            let bit = mask::<S>(S::$even::<$a>(fifth[half][j]), 16);
                             out.quants(2 * $pair, 4 * half + j, S::or(mask::<S>(nibbles[j], 15), bit));
-                            let bit = mask::<S>(S::$odd::<$b>(fifth[j]), 16);
+                            let bit = mask::<S>(S::$odd::<$b>(fifth[half][j]), 16);
                             out.quants(2 * $pair + 1, 4 * half + j, S::or(high_nibbles::<S>(nibbles[j]), bit));
                         });
-                    };
-                }
-                // Bit g of a byte, the fifth of group g's quant, goes to bit 4.
-                pair!(0, shl::<4>, shl::<3>);
-                pair!(1, shl::<2>, shl::<1>);
-                pair!(2, shl::<0>, shr::<1>);
-                pair!(3, shr::<2>, shr::<3>);
-            });
+                    });
+                    out.complete(2 * $pair);
+                    out.complete(2 * $pair + 1);
+                };
+            }
+            // Bit g of a byte, the fifth of group g's quant, goes to bit 4.
+            pair!(0, shl::<4>, shl::<3>);
+            pair!(1, shl::<2>, shl::<1>);
+            pair!(2, shl::<0>, shr::<1>);
+            pair!(3, shr::<2>, shr::<3>);
         }
     }
 }
@@ -121,23 +125,26 @@ impl Format for Q6_K {
                     out.factor(2 * four + i / 2, i % 2, scale);
                 });
             });
-            each!(part in [0 1 2 3] {
-                let (group, j0) = (part / 2 * 4, part % 2 * 4);
-                let low = S::transpose(rows, at + part / 2 * 64 + part % 2 * 16);
-                let low_2 = S::transpose(rows, at + part / 2 * 64 + 32 + part % 2 * 16);
-                let high = S::transpose(rows, at + 128 + part / 2 * 32 + part % 2 * 16);
-                each!(j in [0 1 2 3] {
-                    let h = [S::shl::<4>(high[j]), S::shl::<2>(high[j]), high[j], S::shr::<2>(high[j])];
-                    let l = [
-                        mask::<S>(low[j], 15),
-                        mask::<S>(low_2[j], 15),
-                        high_nibbles::<S>(low[j]),
-                        high_nibbles::<S>(low_2[j]),
-                    ];
-                    each!(g in [0 1 2 3] {
-                        out.quants(group + g, j0 + j, S::or(l[g], mask::<S>(h[g], 48)));
-                    });
-                });
+            each!(part in [0 1] {
+                let high = [S::transpose(rows, at + 128 + 32 * part), S::transpose(rows, at + 144 + 32 * part)];
+                macro_rules! pair {
+                    ($first:literal, $a:ident::<$i:literal>, $b:ident::<$k:literal>) => {
+                        each!(half in [0 1] {
+                            let low = S::transpose(rows, at + 64 * part + 32 * $first + 16 * half);
+                            each!(j in [0 1 2 3] {
+                                let bits = mask::<S>(S::$a::<$i>(high[half][j]), 48);
+                                out.quants(4 * part + $first, 4 * half + j, S::or(mask::<S>(low[j], 15), bits));
+                                let bits = mask::<S>(S::$b::<$k>(high[half][j]), 48);
+                                out.quants(4 * part + $first + 2, 4 * half + j, S::or(high_nibbles::<S>(low[j]), bits));
+                            });
+                        });
+                    };
+                }
+                // Bits 2 g and 2 g + 1 of a byte, the high ones of group g's quant, go to bits 4 and 5.
+                pair!(0, shl::<4>, shl::<0>);
+                out.complete(4 * part);
+                pair!(1, shl::<2>, shr::<2>);
+                each!(g in [1 2 3] { out.complete(4 * part + g) });
             });
         }
     }
@@ -168,12 +175,12 @@ impl Format for Q3_K {
             });
             // The bit that is set is worth 4, and the zero of the kind is 28 above this type's.
             let offset = S::splat(0x1c1c_1c1c);
-            each!(half in [0 1] {
-                let third = S::transpose(rows, at + 16 * half);
-                each!(part in [0 1] {
+            let third = [S::transpose(rows, at), S::transpose(rows, at + 16)];
+            each!(part in [0 1] {
+                each!(half in [0 1] {
                     let low = S::transpose(rows, at + 32 + 32 * part + 16 * half);
                     each!(j in [0 1 2 3] {
-                        let third = if part == 0 { third[j] } else { S::shr::<4>(third[j]) };
+                        let third = if part == 0 { third[half][j] } else { S::shr::<4>(third[half][j]) };
                         let third = [S::shl::<2>(third), S::shl::<1>(third), third, S::shr::<1>(third)];
                         let low = two_bits::<S>(low[j]);
                         each!(g in [0 1 2 3] {
@@ -182,6 +189,7 @@ impl Format for Q3_K {
                         });
                     });
                 });
+                each!(g in [0 1 2 3] { out.complete(4 * part + g) });
             });
         }
     }
@@ -216,6 +224,9 @@ impl Format for Q2_K {
                         out.quants(group + g, j0 + j, quants[g]);
                     });
                 });
+                if part % 2 == 1 {
+                    each!(g in [0 1 2 3] { out.complete(group + g) });
+                }
             });
         }
     }

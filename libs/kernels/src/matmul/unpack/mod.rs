@@ -61,19 +61,21 @@ pub(super) trait Format {
     unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>);
 }
 
-/// Where the parts of a block's groups of 32 columns go. Each part comes once, in any order.
+/// Where the parts of a block's groups of 32 columns go. Each part comes once, the quants of a group (or of its halves) in order.
 pub(super) trait Out<S: Simd> {
     /// Columns `4 * j` to `4 * j + 3` of a group.
     unsafe fn quants(&mut self, group: usize, j: usize, value: S::U);
     /// The `n`th of the vectors after a group's quants: scales, then minimums.
     unsafe fn factor(&mut self, group: usize, n: usize, value: S::F);
+    /// All parts of a group have come. Groups are complete in order.
+    unsafe fn complete(&mut self, _group: usize) {}
 }
 
 /// Runs a block of code for each of some numbers, which are constants in it.
 macro_rules! each {
     ($i:ident in [$($n:literal)*] $code:block) => { $({ let $i = $n; $code })* };
 }
-use each;
+pub(super) use each;
 
 #[inline(always)]
 unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
