@@ -1,11 +1,13 @@
 //! What is measured, and how one figure is taken.
 
-use crate::client::{Timed, complete};
+use crate::client::{Timed, complete, complete_telling};
 use crate::server::{Command, Server};
 use anyhow::Result;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Instant;
+use tokio::sync::Notify;
 
 /// One figure of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -22,17 +24,29 @@ pub enum Metric {
     Streams4,
     /// The same of 8.
     Streams8,
+    /// How far apart the tokens of a stream come while a prompt of 2,000 tokens enters, as a multiple of how far they are alone: the 99th
+    /// percentiles.
+    Gap,
     /// Peak resident bytes of a process with 4 slots of 2,048 tokens, all of them filled, as a multiple of the file.
     Memory,
 }
 
 impl Metric {
-    pub const ALL: [Self; 7] =
-        [Self::Start, Self::Decode, Self::Depth1024, Self::Prefill512, Self::Streams4, Self::Streams8, Self::Memory];
+    pub const ALL: [Self; 8] = [
+        Self::Start,
+        Self::Decode,
+        Self::Depth1024,
+        Self::Prefill512,
+        Self::Streams4,
+        Self::Streams8,
+        Self::Gap,
+        Self::Memory,
+    ];
 
     pub fn unit(self) -> &'static str {
         match self {
             Self::Start => "s",
+            Self::Gap => "x alone",
             Self::Memory => "x file",
             _ => "tok/s",
         }
@@ -92,6 +106,7 @@ pub async fn measure(server: &Server, metric: Metric, settings: &Settings<'_>, r
         }
         Metric::Streams4 => streams(server, (0..4).map(short).collect()).await?,
         Metric::Streams8 => streams(server, (0..8).map(short).collect()).await?,
+        Metric::Gap => gap(server, seed).await?,
         Metric::Memory => memory(&server.command.with_slots(4, 2048), settings.model, seed).await?,
     })
 }
@@ -106,6 +121,26 @@ async fn streams(server: &Server, prompts: Vec<String>) -> Result<f64> {
         return Ok(0.0);
     };
     Ok(all.iter().map(|t| t.completion_tokens).sum::<u64>() as f64 / (to - from).as_secs_f64())
+}
+
+async fn gap(server: &Server, seed: u64) -> Result<f64> {
+    let alone = complete(&server.url, &text(seed, 12), 128).await?;
+    let begun = Notify::new();
+    let long = async {
+        begun.notified().await;
+        complete(&server.url, &text_of_tokens(seed + 1, 2000), 1).await
+    };
+    let (beside, long) = try_join(complete_telling(&server.url, &text(seed + 2, 12), 512, &begun), long).await?;
+    let entering = long.sent..=long.first;
+    Ok(percentile_99(&beside, |at| entering.contains(at)) / percentile_99(&alone, |_| true))
+}
+
+/// Seconds between a token and the one before it, of those that came at some time; 0 if there are none.
+fn percentile_99(timed: &Timed, counts: impl Fn(&Instant) -> bool) -> f64 {
+    let pairs = timed.pieces.windows(2).filter(|pair| counts(&pair[1]));
+    let mut gaps: Vec<f64> = pairs.map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    gaps.sort_by(f64::total_cmp);
+    gaps.get(gaps.len() * 99 / 100).copied().unwrap_or_default()
 }
 
 /// A process of its own, whose slots are filled to about 90 %.

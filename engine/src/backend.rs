@@ -3,14 +3,16 @@
 use crate::LoadError;
 use crate::buffers::Buffers;
 use candle_core::{CpuStorage, CustomOp1, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail};
-use rbee_kernels::Cpu;
+use rbee_kernels::{Cpu, Isa};
 
 /// Where a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
-    /// This machine's CPU, by rbee-kernels.
+    /// This machine's CPU, by rbee-kernels with the widest instructions that it has.
     #[default]
     Cpu,
+    /// The same with given instructions.
+    CpuWith(Isa),
     /// This machine's CPU, by Candle's own operations: slower; what is computed is what GPUs compute.
     CandleCpu,
     /// A GPU of NVIDIA, by its number.
@@ -40,16 +42,19 @@ impl Backend {
     /// [`LoadError::Threads`], [`LoadError::Device`].
     pub fn new(device: Device, threads: usize) -> std::result::Result<Self, LoadError> {
         Ok(match device {
-            Device::Cpu => {
-                let cpu = Cpu::new(threads.max(1)).map_err(LoadError::Threads)?;
-                Self::Kernels(Kernels { cpu, buffers: Buffers::default() })
-            }
+            Device::Cpu => Self::kernels(Isa::detect(), threads)?,
+            Device::CpuWith(isa) => Self::kernels(isa, threads)?,
             Device::CandleCpu => Self::Candle(candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
             Device::Cuda(number) => Self::Candle(candle_core::Device::new_cuda(number)?),
             #[cfg(feature = "metal")]
             Device::Metal(number) => Self::Candle(candle_core::Device::new_metal(number)?),
         })
+    }
+
+    fn kernels(isa: Isa, threads: usize) -> std::result::Result<Self, LoadError> {
+        let cpu = Cpu::with_isa(threads.max(1), isa).map_err(LoadError::Threads)?;
+        Ok(Self::Kernels(Kernels { cpu, buffers: Buffers::default() }))
     }
 
     /// Where tensors lie.

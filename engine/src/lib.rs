@@ -19,6 +19,7 @@ mod testing;
 pub use backend::Device;
 pub use error::LoadError;
 pub use load::{Options, Progress, load};
+pub use rbee_kernels::Isa;
 
 /// Tokens for the end of one slot's sequence: a piece of a prompt, or the token that was chosen last.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The worker's command line: what was typed, and how it becomes a [`Config`].
 
 use crate::config::{Config, HiveLink, Secret};
-use rbee_engine::Device;
+use rbee_engine::{Device, Isa};
 use rbee_wire::ErrorCode;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -52,6 +52,10 @@ pub struct Args {
     /// Threads that compute [default: one per physical core, for a small model one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+
+    /// Instructions of the CPU that compute: avx512, avx2, neon or portable [default: the widest that this machine has]
+    #[arg(long, value_name = "NAME")]
+    pub instructions: Option<String>,
 }
 
 /// Secrets that come by the environment, never by flags.
@@ -78,6 +82,10 @@ pub enum ConfigError {
     Backend(String),
     #[error("device {0} of backend cpu does not exist; there is: 0")]
     Device(u32),
+    #[error("instructions {name:?} are not available on this machine; there is: {there_is}")]
+    Instructions { name: String, there_is: String },
+    #[error("--instructions are the CPU's: they do not go with backend {0}")]
+    InstructionsOf(String),
     #[error("{0} is not a loopback address: set RBEE_API_KEY, without a key a worker listens on loopback only")]
     NeedsKey(SocketAddr),
     #[error("--callback-url {0}: only http:// URLs with a host are supported")]
@@ -89,16 +97,16 @@ impl ConfigError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Backend(_) => ErrorCode::BackendNotAvailable,
-            Self::Device(_) => ErrorCode::DeviceNotAvailable,
-            Self::NeedsKey(_) | Self::Callback(_) => ErrorCode::InvalidRequest,
+            Self::Device(_) | Self::Instructions { .. } => ErrorCode::DeviceNotAvailable,
+            Self::InstructionsOf(_) | Self::NeedsKey(_) | Self::Callback(_) => ErrorCode::InvalidRequest,
         }
     }
 
     /// What the process exits with: 2 for wrong usage, 1 for what this machine does not have.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Backend(_) | Self::Device(_) => 1,
-            Self::NeedsKey(_) | Self::Callback(_) => 2,
+            Self::Backend(_) | Self::Device(_) | Self::Instructions { .. } => 1,
+            Self::InstructionsOf(_) | Self::NeedsKey(_) | Self::Callback(_) => 2,
         }
     }
 }
@@ -106,7 +114,7 @@ impl ConfigError {
 impl Args {
     /// Makes every choice that was left open. `cores` is the number of physical cores.
     pub fn resolve(self, secrets: Secrets, cores: usize) -> Result<Config, ConfigError> {
-        let compute_device = compute_device(&self.backend, self.device)?;
+        let compute_device = compute_device(&self.backend, self.device, self.instructions.as_deref())?;
         if !self.port.ip().is_loopback() && secrets.api_key.is_none() {
             return Err(ConfigError::NeedsKey(self.port));
         }
@@ -146,9 +154,12 @@ const BACKENDS: &[&str] = &[
     "metal",
 ];
 
-fn compute_device(backend: &str, number: u32) -> Result<Device, ConfigError> {
+fn compute_device(backend: &str, number: u32, instructions: Option<&str>) -> Result<Device, ConfigError> {
+    if backend != "cpu" && instructions.is_some() {
+        return Err(ConfigError::InstructionsOf(backend.to_owned()));
+    }
     match (backend, number) {
-        ("cpu", 0) => Ok(Device::Cpu),
+        ("cpu", 0) => instructions.map_or(Ok(Device::Cpu), |name| Ok(Device::CpuWith(instruction_set(name)?))),
         ("cpu", other) => Err(ConfigError::Device(other)),
         #[cfg(feature = "cuda")]
         ("cuda", number) => Ok(Device::Cuda(number as usize)),
@@ -156,6 +167,14 @@ fn compute_device(backend: &str, number: u32) -> Result<Device, ConfigError> {
         ("metal", number) => Ok(Device::Metal(number as usize)),
         (other, _) => Err(ConfigError::Backend(other.to_owned())),
     }
+}
+
+fn instruction_set(name: &str) -> Result<Isa, ConfigError> {
+    let all = Isa::available();
+    all.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+        let there_is = all.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+        ConfigError::Instructions { name: name.to_owned(), there_is }
+    })
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
@@ -206,6 +225,11 @@ mod tests {
         let refuse = |more: &[&str]| parse(more).unwrap().resolve(Secrets::default(), 1).unwrap_err();
         assert_eq!(refuse(&["--backend", "cuda"]).code(), ErrorCode::BackendNotAvailable);
         assert_eq!(refuse(&["--device", "1"]).code(), ErrorCode::DeviceNotAvailable);
+        let of_another = refuse(&["--instructions", "z80"]);
+        assert_eq!((of_another.code(), of_another.exit_code()), (ErrorCode::DeviceNotAvailable, 1));
+        assert!(of_another.to_string().contains("there is: portable"), "{of_another}");
+        let portable = parse(&["--instructions", "portable"]).unwrap().resolve(Secrets::default(), 1).unwrap();
+        assert_eq!(portable.compute_device, Device::CpuWith(Isa::Portable));
         assert_eq!(refuse(&["--port", "0.0.0.0:1"]).exit_code(), 2);
         assert!(matches!(refuse(&["--callback-url", "https://h/x"]), ConfigError::Callback(_)));
     }

@@ -26,6 +26,16 @@ impl Isa {
         [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon].into_iter().filter(|isa| isa.is_available()).collect()
     }
 
+    /// How it is written on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+
     /// Whether this processor and its operating system have it.
     pub fn is_available(self) -> bool {
         match self {

@@ -1,7 +1,8 @@
 //! Threads that share the tasks of one call: they spin for a moment after each, then sleep until the next.
 //!
+//! Every thread has its own share of a call's tasks, which follow each other: they mostly work on memory that lies in one piece.
 //! A call costs no allocation. A thread that comes late, because the machine is busy, is not waited for: the others take
-//! its tasks.
+//! its tasks when theirs are done.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -38,9 +39,15 @@ struct Job {
     tasks: usize,
 }
 
+/// On a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Next(AtomicUsize);
+
 struct Shared {
     state: AtomicU64,
-    next: AtomicUsize,
+    /// For each thread, the caller's first: the next task of its share.
+    next: Box<[Next]>,
     job: UnsafeCell<Option<Job>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     stopped: AtomicBool,
@@ -60,7 +67,7 @@ impl Pool {
     pub fn new(threads: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..threads.max(1)).map(|_| Next::default()).collect(),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
             stopped: AtomicBool::new(false),
@@ -71,7 +78,7 @@ impl Pool {
         let mut pool = Self { shared, calls: Mutex::new(()), workers: Vec::new() };
         for i in 1..threads {
             let shared = pool.shared.clone();
-            let worker = std::thread::Builder::new().name(format!("kernels-{i}")).spawn(move || shared.work())?;
+            let worker = std::thread::Builder::new().name(format!("kernels-{i}")).spawn(move || shared.work(i))?;
             pool.workers.push(worker);
         }
         Ok(pool)
@@ -94,13 +101,15 @@ impl Pool {
         let task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), *const Task>(task) };
         // SAFETY: the state is not OPEN and nobody is inside, see `impl Sync`.
         unsafe { *shared.job.get() = Some(Job { task, tasks }) };
-        shared.next.store(0, Ordering::Relaxed);
+        for (thread, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.share(thread, tasks), Ordering::Relaxed);
+        }
         shared.state.fetch_add((OPEN << 1) | OPEN, Ordering::SeqCst);
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             let _guard = lock(&shared.sleep);
             shared.wake.notify_all();
         }
-        shared.run_tasks(Job { task, tasks });
+        shared.run_tasks(Job { task, tasks }, 0);
         shared.close();
         if let Some(panic) = lock(&shared.panic).take() {
             resume_unwind(panic);
@@ -149,7 +158,7 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn work(&self) {
+    fn work(&self, thread: usize) {
         let mut seen = 0;
         while let Some(call) = self.wait_for_call_after(seen) {
             seen = call;
@@ -158,7 +167,7 @@ impl Shared {
             }
             // SAFETY: this thread is inside, so the job stays until it leaves.
             if let Some(job) = unsafe { *self.job.get() } {
-                self.run_tasks(job);
+                self.run_tasks(job, thread);
             }
             self.state.fetch_sub(1, Ordering::Release);
         }
@@ -215,17 +224,26 @@ impl Shared {
         }
     }
 
-    fn run_tasks(&self, job: Job) {
+    /// The first task of a thread's share; of the thread after the last one, the number of all tasks.
+    fn share(&self, thread: usize, tasks: usize) -> usize {
+        thread * tasks / self.next.len()
+    }
+
+    /// Runs what is left of the thread's share, then of the others'.
+    fn run_tasks(&self, job: Job, thread: usize) {
         IN_TASK.set(true);
         // SAFETY: the caller of `run` keeps the task alive until nobody is inside.
         let task = unsafe { &*job.task };
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let i = self.next.fetch_add(1, Ordering::Relaxed);
-                if i >= job.tasks {
-                    break;
+            for share in (thread..self.next.len()).chain(0..thread) {
+                let end = self.share(share + 1, job.tasks);
+                loop {
+                    let i = self.next[share].0.fetch_add(1, Ordering::Relaxed);
+                    if i >= end {
+                        break;
+                    }
+                    task(i);
                 }
-                task(i);
             }
         }));
         IN_TASK.set(false);
