@@ -74,14 +74,14 @@ pub fn tokenizer(json: &[u8], config: Option<&Value>) -> Result<Tokenizer, Token
     let tokens = tokens(&library)?;
     let vocab = vocab(&library, &tokens);
     let added = library.get_added_tokens_decoder();
-    let special = |(&id, token): (&u32, &tokenizers::AddedToken)| Special {
-        text: token.content.clone(),
+    let specials = added.iter().filter(|(_, t)| t.special).map(|(&id, token)| Special {
+        text: &token.content,
         id,
         control: true,
         strip_left: token.lstrip,
         strip_right: token.rstrip,
-    };
-    let specials = Specials::new(added.iter().filter(|(_, t)| t.special).map(special))?;
+    });
+    let specials = Specials::new(specials)?;
     let named = |name: &str| named_token(config?, name).and_then(|text| library.token_to_id(text));
     let bos = named("bos").or(before.first().copied());
     let eos = named("eos");

@@ -112,12 +112,7 @@ fn broken_metadata_is_an_error_or_harmless() {
         |file: &rbee_model::testing::GgufFile| Tokenizer::from_header(&header(file)).err().unwrap().to_string();
     let bpe = byte_level(&[(97, 98), (256, 99)]);
     let spm = others()[0].file();
-    assert_eq!(
-        refused(&bpe.clone().without("tokenizer.ggml.merges")),
-        "tokenizer.ggml.merges is missing or has the wrong type"
-    );
-    let wrong = refused(&bpe.clone().with("tokenizer.ggml.merges", Value::U8(1)));
-    assert_eq!(wrong, "tokenizer.ggml.merges is missing or has the wrong type");
+    assert_eq!(refused(&bpe.clone().without("tokenizer.ggml.merges")), "tokenizer.ggml.merges is missing");
     assert!(refused(&bpe.clone().with("tokenizer.ggml.pre", text("no-such"))).contains("supported: default, gpt-2"));
     assert!(refused(&bpe.clone().with("tokenizer.ggml.model", text("t5"))).contains("\"t5\" is not supported"));
     assert!(refused(&bpe.clone().without("tokenizer.ggml.model")).contains("tokenizer.ggml.model is missing"));
@@ -133,6 +128,45 @@ fn broken_metadata_is_an_error_or_harmless() {
     let twice = Tokenizer::from_header(&header(&twice)).unwrap();
     assert_eq!((twice.encode_rendered("b<s>"), twice.bytes(5)), (vec![6], "日".as_bytes()));
     assert_eq!(decode(&twice, &twice.encode("a")), b"a");
+}
+
+#[test]
+fn a_key_of_the_wrong_type_is_refused_by_name() {
+    let (bpe, spm) = (byte_level(&[(97, 98)]), others()[0].file());
+    let count = spm_tokens();
+    let numbers = || Value::Array(Array::F64(vec![0.0; count]));
+    let strings = || texts(&vec!["1"; count]);
+    for (file, key, value, found) in [
+        (&bpe, "model", Value::U32(1), "uint32; it must be a string"),
+        (&bpe, "pre", Value::U32(1), "uint32; it must be a string"),
+        (&bpe, "merges", Value::U8(1), "uint8; it must be an array of strings"),
+        (&bpe, "merges", Value::Array(Array::U8(vec![1])), "an array of uint8; it must be an array of strings"),
+        (&bpe, "add_bos_token", Value::U32(1), "uint32; it must be a bool"),
+        (&bpe, "add_eos_token", text("true"), "string; it must be a bool"),
+        (&bpe, "fim_pad_token_id", text("1"), "string; it must be the id of a token"),
+        (&bpe, "fim_rep_token_id", Value::I32(-2), "int32; it must be the id of a token"),
+        (&bpe, "fim_sep_token_id", Value::U32(1 << 20), "1048576; it must be below the number of tokens, 257"),
+        (&spm, "scores", numbers(), "an array of float64; it must be an array of float32"),
+        (&spm, "scores", strings(), "an array of string; it must be an array of float32"),
+        (&spm, "token_type", strings(), "an array of string; it must be an array of int32"),
+        (&spm, "token_type", numbers(), "an array of float64; it must be an array of int32"),
+        (&spm, "add_space_prefix", Value::U8(1), "uint8; it must be a bool"),
+    ] {
+        let key = format!("tokenizer.ggml.{key}");
+        let error = Tokenizer::from_header(&header(&file.clone().with(&key, value))).err().map(|e| e.to_string());
+        assert_eq!(error, Some(format!("{key} is {found}")));
+    }
+    let bert = others().into_iter().find(|o| o.model == "bert").map(|o| o.file()).unwrap();
+    for key in ["tokenizer.ggml.normalizer.lowercase", "tokenizer.ggml.normalizer.strip_accents"] {
+        let error = Tokenizer::from_header(&header(&bert.clone().with(key, Value::I8(0)))).err().map(|e| e.to_string());
+        assert_eq!(error, Some(format!("{key} is int8; it must be a bool")));
+    }
+    let none = bpe.clone().with("tokenizer.ggml.fim_pad_token_id", Value::I32(-1));
+    assert!(Tokenizer::from_header(&header(&none)).is_ok(), "-1 says that there is none");
+}
+
+fn spm_tokens() -> usize {
+    others()[0].tokens.len()
 }
 
 /// The vocabularies of the tables, with special tokens.
