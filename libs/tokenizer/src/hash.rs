@@ -52,8 +52,8 @@ const EMPTY: u32 = u32::MAX;
 impl Slots {
     /// Room for the numbers below `count`, which is far below 2^32.
     pub fn new(count: usize) -> Self {
-        // A third stays empty, so that a search soon ends; no number has all its bits set, so that none looks like an empty slot.
-        let slots = vec![EMPTY; count + count / 2 + 1];
+        // Almost half stays empty, so that a search soon ends; no number has all its bits set, so that none looks like an empty slot.
+        let slots = vec![EMPTY; count / 4 * 7 + 8];
         Self { slots, bits: usize::BITS - count.leading_zeros() }
     }
 
@@ -82,7 +82,7 @@ impl Slots {
     /// Where the number is, or would be, and what is there.
     fn slot(&self, hash: u64, same: impl Fn(u32) -> bool) -> (usize, u32) {
         let (low, mark) = (self.low(), self.mark(hash));
-        let mut at = (u128::from(hash) * self.slots.len() as u128 >> 64) as usize;
+        let mut at = ((hash >> 32) * self.slots.len() as u64 >> 32) as usize;
         loop {
             let slot = self.slots[at];
             if slot == EMPTY || (slot & !low == mark && same(slot & low)) {

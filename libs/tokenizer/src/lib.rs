@@ -4,6 +4,7 @@
 
 mod bpe;
 mod bytes;
+mod config;
 mod ends;
 mod gguf;
 mod hash;
@@ -19,6 +20,8 @@ mod text;
 mod vocab;
 mod wordpiece;
 
+pub use config::TokenizerConfig;
+pub use json::MOST_BYTES as MOST_JSON_BYTES;
 pub use special::SpecialsError;
 pub use text::{Piece, TextStream};
 
@@ -90,7 +93,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::Json`] says what is wrong with the file.
-    pub fn from_tokenizer_json(json: &[u8], config: Option<&serde_json::Value>) -> Result<Self, TokenizerError> {
+    pub fn from_tokenizer_json(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Self, TokenizerError> {
         json::tokenizer(json, config)
     }
 
