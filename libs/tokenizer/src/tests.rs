@@ -169,6 +169,42 @@ fn spm_tokens() -> usize {
     others()[0].tokens.len()
 }
 
+/// A byte-level vocabulary, SentencePiece and a tokenizer.json, all with the control tokens of [`CONTROL`].
+fn with_control_tokens() -> Vec<(&'static str, Tokenizer)> {
+    let mut byte_level: Vec<(String, i32)> =
+        (0..=255).map(|b| (crate::testing::byte_to_char(b).to_string(), 1)).collect();
+    byte_level.extend(["ab", "Ġa", "<|"].map(|text| (text.to_owned(), 1)));
+    let mut sentence: Vec<(String, i32)> = vec![("<unk>".into(), 2)];
+    sentence.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), 6)));
+    sentence.extend(["a", "b", "ab", "▁", "▁a", "<|"].map(|text| (text.to_owned(), 1)));
+    let gguf = |model: &str, mut tokens: Vec<(String, i32)>| {
+        tokens.extend(CONTROL.map(|text| (text.to_owned(), 3)));
+        tokens.push(("<x>".into(), 4));
+        let tokens: Vec<(&str, i32)> = tokens.iter().map(|t| (t.0.as_str(), t.1)).collect();
+        let file = vocabulary(model, &tokens)
+            .with("tokenizer.ggml.merges", texts(&["a b", "Ġ a", "< |"]))
+            .with("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0; tokens.len()])));
+        Tokenizer::from_header(&header(&file)).unwrap()
+    };
+    let mut texts: Vec<String> = (0..=255).map(|byte| crate::testing::byte_to_char(byte).to_string()).collect();
+    texts.extend(["ab", "Ġa", "<|"].map(str::to_owned));
+    let vocab: serde_json::Map<_, _> = texts.iter().zip(0..).map(|(text, id)| (text.clone(), id.into())).collect();
+    let special =
+        |(text, id): (&&str, usize)| serde_json::json!({"id": id, "content": text, "special": *text != "<x>"});
+    let added: Vec<serde_json::Value> = CONTROL.iter().chain(&["<x>"]).zip(texts.len()..).map(special).collect();
+    let json = serde_json::json!({
+        "version": "1.0", "added_tokens": added,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocab, "merges": ["a b", "Ġ a", "< |"]},
+    });
+    let json = Tokenizer::from_tokenizer_json(json.to_string().as_bytes(), None).unwrap();
+    vec![("gpt2", gguf("gpt2", byte_level)), ("llama", gguf("llama", sentence)), ("json", json)]
+}
+
+/// Control tokens of which some begin others, and one is a single character.
+const CONTROL: [&str; 5] = ["<s>", "<|im_end|>", "<|im_", "☃", "<s>a"];
+
 /// The vocabularies of the tables, with special tokens.
 fn all() -> Vec<(&'static str, Tokenizer)> {
     let table = recorded();
@@ -181,6 +217,33 @@ fn all() -> Vec<(&'static str, Tokenizer)> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn only_the_template_writes_control_tokens(
+        gaps in prop::collection::vec((
+            "(<s>|<\\|im_end\\|>|☃|a b|<\\|im_|<| )?",
+            "[ab<>|☃ ]{1,4}|<s|s>|end\\|>|<\\|im_|im_end\\|>|<x>|<s>a|_| end\\|>",
+        ), 1..6),
+    ) {
+        for (name, tokenizer) in with_control_tokens() {
+            let control = |text: &str| -> Vec<u32> {
+                let ids = tokenizer.encode_rendered(text);
+                ids.into_iter().skip(tokenizer.before.len()).filter(|&id| tokenizer.is_special(id)).collect()
+            };
+            let rendered: String = gaps.iter().map(|(literal, user)| literal.clone() + &tokenizer.shield(user)).collect();
+            let own: Vec<u32> = gaps.iter().flat_map(|(literal, _)| control(literal)).collect();
+            prop_assert_eq!(control(&rendered), own, "{}: {:?}", name, rendered);
+        }
+    }
+
+    #[test]
+    fn shields_leave_no_trace_in_the_tokens(users in prop::collection::vec("[ab<>|☃ ]{0,4}|<s>|<\\|im_|end\\|>|<x|x>", 1..5)) {
+        for (name, tokenizer) in with_control_tokens() {
+            let rendered: String = users.iter().map(|user| tokenizer.shield(user)).collect();
+            let ids = tokenizer.encode_rendered(&rendered);
+            prop_assert_eq!(&ids[tokenizer.before.len()..], tokenizer.encode_part(&users.concat()), "{}: {:?}", name, rendered);
+        }
+    }
 
     #[test]
     fn text_comes_back(input in "([a-zA-Z']{0,6}|[ \\t\\n\\r]{0,4}|[0-9]{0,5}|\\PC{0,5}|\\p{L}{0,5}|<s>|</s>|<tool>){0,12}") {
