@@ -82,7 +82,7 @@ impl Slots {
     /// Where the number is, or would be, and what is there.
     fn slot(&self, hash: u64, same: impl Fn(u32) -> bool) -> (usize, u32) {
         let (low, mark) = (self.low(), self.mark(hash));
-        let mut at = ((hash >> 32) * self.slots.len() as u64 >> 32) as usize;
+        let mut at = (((hash >> 32) * self.slots.len() as u64) >> 32) as usize;
         loop {
             let slot = self.slots[at];
             if slot == EMPTY || (slot & !low == mark && same(slot & low)) {

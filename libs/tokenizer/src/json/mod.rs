@@ -84,7 +84,7 @@ fn middle(text: &str, in_front_of_a_word: bool) -> usize {
     let nearby = text.floor_char_boundary(middle.saturating_sub(1 << 10));
     let word =
         |at: &usize| text[*at + 1..].starts_with(char::is_alphanumeric) && !text[..*at].ends_with(char::is_whitespace);
-    let word = text[nearby..middle].match_indices(' ').map(|(at, _)| nearby + at).filter(word).last();
+    let word = text[nearby..middle].match_indices(' ').map(|(at, _)| nearby + at).rfind(word);
     word.filter(|&at| in_front_of_a_word && at > 0).unwrap_or(middle)
 }
 
