@@ -14,7 +14,7 @@ const IDLE: u64 = 64 << 20;
 
 /// Starts a worker with a file and expects it to end with 1, naming the file and each text.
 #[track_caller]
-fn refused(sandbox: &Sandbox, path: &Path, texts: &[&str]) {
+pub fn refused(sandbox: &Sandbox, path: &Path, texts: &[&str]) {
     let mut running = start(sandbox, path, &[]);
     let mut peak = 0;
     let mut status = None;
@@ -169,7 +169,7 @@ fn files_that_are_never_opened() {
 }
 
 /// The configuration of a small model of transformers.
-const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
+pub const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
     "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 257,
     "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32"}"#;
 

@@ -8,4 +8,5 @@ mod damaged;
 mod growth;
 mod hostile;
 mod templates;
+mod tokenizers;
 mod worker;

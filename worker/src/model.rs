@@ -18,6 +18,7 @@ use rbee_wire::ErrorCode;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 /// Longest context that is used without being asked for, in tokens.
 const DEFAULT_CONTEXT: u64 = 8192;
@@ -46,6 +47,8 @@ pub enum ModelErrorKind {
     File { name: &'static str, problem: String },
     #[error("tokenizer: {0}")]
     Tokenizer(TokenizerError),
+    #[error("making the tokenizer failed in a way that was not foreseen ({0}); please report it with the model's name")]
+    Panicked(String),
     #[error("{0}")]
     Engine(LoadError),
     #[error("the model is damaged: {0}")]
@@ -57,7 +60,7 @@ impl ModelErrorKind {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Open(_) => ErrorCode::ModelNotFound,
-            Self::Gguf(_) | Self::Damaged(_) | Self::File { .. } => ErrorCode::InvalidModelFile,
+            Self::Gguf(_) | Self::Damaged(_) | Self::Panicked(_) | Self::File { .. } => ErrorCode::InvalidModelFile,
             Self::Engine(error) if error.is_damage() => ErrorCode::InvalidModelFile,
             Self::Unsupported(_) | Self::Tokenizer(_) | Self::Engine(_) => ErrorCode::UnsupportedFormat,
             Self::Checkpoint(error) => match &error.problem {
@@ -117,6 +120,17 @@ fn warm_up(engine: &mut dyn Engine) -> Result<(), ModelErrorKind> {
     Err(ModelErrorKind::Damaged("its weights give no finite number".into()))
 }
 
+/// The tokenizer of a thread that has ended, one way or another.
+fn made(joined: thread::Result<Result<Tokenizer, TokenizerError>>) -> Result<Tokenizer, ModelErrorKind> {
+    let panic = match joined {
+        Ok(made) => return made.map_err(ModelErrorKind::Tokenizer),
+        Err(panic) => panic,
+    };
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Err(ModelErrorKind::Panicked(text.unwrap_or_else(|| "no message".to_owned())))
+}
+
 fn load_opened(
     config: &Config,
     progress: &mut dyn FnMut(Progress),
@@ -134,11 +148,10 @@ fn load_opened(
     } as usize;
     let options =
         Options { slots: config.slots, context_length, threads: config.threads, device: config.compute_device };
-    let (engine, tokenizer) = std::thread::scope(|scope| {
+    let (engine, tokenizer) = thread::scope(|scope| {
         let tokenizer = scope.spawn(tokenizer);
         let engine = rbee_engine::load(source, options, progress).map_err(ModelErrorKind::Engine);
-        let tokenizer = tokenizer.join().unwrap_or(Err(TokenizerError::Missing("tokenizer.ggml.tokens")));
-        (engine, tokenizer.map_err(ModelErrorKind::Tokenizer))
+        (engine, made(tokenizer.join()))
     });
     let (mut engine, tokenizer) = (engine?, tokenizer?);
     warm_up(engine.as_mut())?;

@@ -1,7 +1,7 @@
 //! Byte-level BPE: the pair with the lowest rank is merged first.
 
 use super::bytes::push_token;
-use super::hash::Seed;
+use super::hash::{Seed, Slots};
 use super::merge::{Merger, NONE};
 use super::split::Splitter;
 use super::vocab::{Index, Kind, Vocab};
@@ -31,7 +31,7 @@ impl Bpe {
         let mut map = Merges::with_capacity(merges.len());
         let mut both = Vec::new();
         let mut last = 0;
-        for (rank, merge) in merges.enumerate() {
+        for merge in merges {
             // The left part may begin with a blank itself.
             let Some(gap) = merge.bytes().skip(1).position(|b| b == b' ') else { continue };
             both.clear();
@@ -44,9 +44,10 @@ impl Bpe {
             last = id;
             let (left, right) = (index.get(vocab, &both[..middle]), index.get(vocab, &both[middle..]));
             if let (Some(left), Some(right)) = (left, right) {
-                map.insert(Merge { left, right, rank: rank as u32, id });
+                map.push(Merge { left, right, id });
             }
         }
+        map.list.shrink_to_fit();
         Self { byte_ids, merges: map, whole: whole_first.then_some(index), splitter }
     }
 
@@ -68,48 +69,43 @@ impl Bpe {
 }
 
 /// Two tokens that become one.
-#[derive(Clone, Copy)]
 struct Merge {
     left: u32,
     right: u32,
-    rank: u32,
     id: u32,
 }
 
-/// Merges by the tokens that they join.
+/// Merges by rank, and their ranks by the tokens that they join.
 struct Merges {
-    slots: Vec<Merge>,
+    list: Vec<Merge>,
+    slots: Slots,
     seed: Seed,
 }
 
 impl Merges {
     fn with_capacity(count: usize) -> Self {
-        let empty = Merge { left: NONE, right: NONE, rank: 0, id: NONE };
-        Self { slots: vec![empty; (count * 4 / 3 + 1).next_power_of_two()], seed: Seed::new() }
+        Self { list: Vec::with_capacity(count), slots: Slots::new(count), seed: Seed::new() }
     }
 
-    /// Of two merges of the same tokens the first one counts.
-    fn insert(&mut self, merge: Merge) {
-        let at = self.slot(merge.left, merge.right);
-        if self.slots[at].left == NONE {
-            self.slots[at] = merge;
-        }
+    fn hash(&self, left: u32, right: u32) -> u64 {
+        self.seed.number(u64::from(left) << 32 | u64::from(right))
+    }
+
+    /// Adds the merge of the next rank. Of two merges of the same tokens the first one counts.
+    fn push(&mut self, merge: Merge) {
+        let (hash, rank) = (self.hash(merge.left, merge.right), self.list.len() as u32);
+        let list = &self.list;
+        let same = |at: u32| (list[at as usize].left, list[at as usize].right) == (merge.left, merge.right);
+        self.slots.insert(hash, rank, same);
+        self.list.push(merge);
     }
 
     /// Rank and token of a merge.
     fn get(&self, left: u32, right: u32) -> Option<(u32, u32)> {
-        let merge = self.slots[self.slot(left, right)];
-        (merge.left != NONE).then_some((merge.rank, merge.id))
-    }
-
-    /// Where the merge is, or would be. A quarter of the slots is always empty.
-    fn slot(&self, left: u32, right: u32) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = self.seed.number(u64::from(left) << 32 | u64::from(right)) as usize & mask;
-        while self.slots[at].left != NONE && (self.slots[at].left, self.slots[at].right) != (left, right) {
-            at = (at + 1) & mask;
-        }
-        at
+        let merge = |rank: u32| &self.list[rank as usize];
+        let same = |rank: u32| (merge(rank).left, merge(rank).right) == (left, right);
+        let rank = self.slots.find(self.hash(left, right), same)?;
+        Some((rank, merge(rank).id))
     }
 }
 

@@ -4,10 +4,12 @@
 
 mod bpe;
 mod bytes;
+mod config;
 mod ends;
 mod gguf;
 mod hash;
 mod json;
+mod keys;
 mod merge;
 mod sentence;
 mod special;
@@ -18,7 +20,9 @@ mod text;
 mod vocab;
 mod wordpiece;
 
-pub use special::TooManySpecials;
+pub use config::TokenizerConfig;
+pub use json::MOST_BYTES as MOST_JSON_BYTES;
+pub use special::SpecialsError;
 pub use text::{Piece, TextStream};
 
 use bpe::Bpe;
@@ -39,12 +43,18 @@ pub enum TokenizerError {
     Model { found: String },
     #[error("tokenizer.ggml.pre {found:?} is not supported; supported: {}", split::known().collect::<Vec<_>>().join(", "))]
     Pre { found: String },
-    #[error("{0} is missing or has the wrong type")]
+    #[error("{0} is missing")]
     Missing(&'static str),
+    #[error("{key} is {found}; it must be {expected}")]
+    Type { key: String, found: String, expected: &'static str },
+    #[error("{key} has {found} elements for {expected} tokens")]
+    Length { key: &'static str, found: usize, expected: usize },
+    #[error("{key} is {id}; it must be below the number of tokens, {count}")]
+    Id { key: String, id: u64, count: usize },
     #[error("tokenizer.json cannot be used: {0}")]
     Json(String),
     #[error(transparent)]
-    Specials(#[from] TooManySpecials),
+    Specials(#[from] SpecialsError),
 }
 
 /// How text becomes tokens.
@@ -83,7 +93,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::Json`] says what is wrong with the file.
-    pub fn from_tokenizer_json(json: &[u8], config: Option<&serde_json::Value>) -> Result<Self, TokenizerError> {
+    pub fn from_tokenizer_json(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Self, TokenizerError> {
         json::tokenizer(json, config)
     }
 
@@ -175,15 +185,17 @@ impl Tokenizer {
 
     fn encode_into(&self, text: &str, control: bool, ids: &mut Vec<u32>) {
         let mut merger = Merger::default();
-        for (at, part) in self.specials.split(text, control).into_iter().enumerate() {
+        let mut first = true;
+        self.specials.split(text, control, |part| {
             match (part, &self.model) {
                 (Part::Token(id), _) => ids.push(id),
-                (Part::Text(text), Model::Bpe(model)) => model.encode(&self.vocab, &text, &mut merger, ids),
-                (Part::Text(text), Model::Sentence(model)) => model.encode(&self.vocab, &text, &mut merger, ids),
-                (Part::Text(text), Model::WordPiece(model)) => model.encode(&self.vocab, &text, ids),
-                (Part::Text(text), Model::Json(model)) => model.encode(&text, at == 0, ids),
+                (Part::Text(text), Model::Bpe(model)) => model.encode(&self.vocab, text, &mut merger, ids),
+                (Part::Text(text), Model::Sentence(model)) => model.encode(&self.vocab, text, &mut merger, ids),
+                (Part::Text(text), Model::WordPiece(model)) => model.encode(&self.vocab, text, ids),
+                (Part::Text(text), Model::Json(model)) => model.encode(text, first, ids),
             }
-        }
+            first = false;
+        });
     }
 }
 

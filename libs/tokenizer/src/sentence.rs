@@ -19,10 +19,9 @@ pub struct Sentence {
 }
 
 impl Sentence {
-    /// `scores` are by token; missing ones and NaN count as the lowest.
-    pub fn new(vocab: &Vocab, scores: &[f32], unknown: Option<u32>, space_prefix: bool) -> Self {
-        let mut orders: Vec<u32> = scores.iter().map(|&score| order(score)).collect();
-        orders.resize(vocab.len(), u32::MAX);
+    /// `scores` are those of all tokens; NaN counts as the lowest.
+    pub fn new(vocab: &Vocab, scores: impl Iterator<Item = f32>, unknown: Option<u32>, space_prefix: bool) -> Self {
+        let orders: Vec<u32> = scores.map(order).collect();
         let index = Index::new(vocab);
         let mut byte_ids = [NONE; 256];
         for id in (0..vocab.len() as u32).rev().filter(|&id| vocab.kind(id) == Kind::Byte) {
@@ -102,8 +101,7 @@ mod tests {
                 None => vocab.push(Kind::Normal, |out| out.extend_from_slice(text.as_bytes())),
             }
         }
-        let scores: Vec<f32> = tokens.iter().map(|t| t.1).collect();
-        let sentence = Sentence::new(&vocab, &scores, Some(0), space_prefix);
+        let sentence = Sentence::new(&vocab, tokens.iter().map(|t| t.1), Some(0), space_prefix);
         (vocab, sentence)
     }
 

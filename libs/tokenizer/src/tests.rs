@@ -112,12 +112,7 @@ fn broken_metadata_is_an_error_or_harmless() {
         |file: &rbee_model::testing::GgufFile| Tokenizer::from_header(&header(file)).err().unwrap().to_string();
     let bpe = byte_level(&[(97, 98), (256, 99)]);
     let spm = others()[0].file();
-    assert_eq!(
-        refused(&bpe.clone().without("tokenizer.ggml.merges")),
-        "tokenizer.ggml.merges is missing or has the wrong type"
-    );
-    let wrong = refused(&bpe.clone().with("tokenizer.ggml.merges", Value::U8(1)));
-    assert_eq!(wrong, "tokenizer.ggml.merges is missing or has the wrong type");
+    assert_eq!(refused(&bpe.clone().without("tokenizer.ggml.merges")), "tokenizer.ggml.merges is missing");
     assert!(refused(&bpe.clone().with("tokenizer.ggml.pre", text("no-such"))).contains("supported: default, gpt-2"));
     assert!(refused(&bpe.clone().with("tokenizer.ggml.model", text("t5"))).contains("\"t5\" is not supported"));
     assert!(refused(&bpe.clone().without("tokenizer.ggml.model")).contains("tokenizer.ggml.model is missing"));
@@ -135,6 +130,81 @@ fn broken_metadata_is_an_error_or_harmless() {
     assert_eq!(decode(&twice, &twice.encode("a")), b"a");
 }
 
+#[test]
+fn a_key_of_the_wrong_type_is_refused_by_name() {
+    let (bpe, spm) = (byte_level(&[(97, 98)]), others()[0].file());
+    let count = spm_tokens();
+    let numbers = || Value::Array(Array::F64(vec![0.0; count]));
+    let strings = || texts(&vec!["1"; count]);
+    for (file, key, value, found) in [
+        (&bpe, "model", Value::U32(1), "uint32; it must be a string"),
+        (&bpe, "pre", Value::U32(1), "uint32; it must be a string"),
+        (&bpe, "merges", Value::U8(1), "uint8; it must be an array of strings"),
+        (&bpe, "merges", Value::Array(Array::U8(vec![1])), "an array of uint8; it must be an array of strings"),
+        (&bpe, "add_bos_token", Value::U32(1), "uint32; it must be a bool"),
+        (&bpe, "add_eos_token", text("true"), "string; it must be a bool"),
+        (&bpe, "fim_pad_token_id", text("1"), "string; it must be the id of a token"),
+        (&bpe, "fim_rep_token_id", Value::I32(-2), "int32; it must be the id of a token"),
+        (&bpe, "fim_sep_token_id", Value::U32(1 << 20), "1048576; it must be below the number of tokens, 257"),
+        (&spm, "scores", numbers(), "an array of float64; it must be an array of float32"),
+        (&spm, "scores", strings(), "an array of string; it must be an array of float32"),
+        (&spm, "token_type", strings(), "an array of string; it must be an array of int32"),
+        (&spm, "token_type", numbers(), "an array of float64; it must be an array of int32"),
+        (&spm, "add_space_prefix", Value::U8(1), "uint8; it must be a bool"),
+    ] {
+        let key = format!("tokenizer.ggml.{key}");
+        let error = Tokenizer::from_header(&header(&file.clone().with(&key, value))).err().map(|e| e.to_string());
+        assert_eq!(error, Some(format!("{key} is {found}")));
+    }
+    let bert = others().into_iter().find(|o| o.model == "bert").map(|o| o.file()).unwrap();
+    for key in ["tokenizer.ggml.normalizer.lowercase", "tokenizer.ggml.normalizer.strip_accents"] {
+        let error = Tokenizer::from_header(&header(&bert.clone().with(key, Value::I8(0)))).err().map(|e| e.to_string());
+        assert_eq!(error, Some(format!("{key} is int8; it must be a bool")));
+    }
+    let none = bpe.clone().with("tokenizer.ggml.fim_pad_token_id", Value::I32(-1));
+    assert!(Tokenizer::from_header(&header(&none)).is_ok(), "-1 says that there is none");
+}
+
+fn spm_tokens() -> usize {
+    others()[0].tokens.len()
+}
+
+/// A byte-level vocabulary, SentencePiece and a tokenizer.json, all with the control tokens of [`CONTROL`].
+fn with_control_tokens() -> Vec<(&'static str, Tokenizer)> {
+    let mut byte_level: Vec<(String, i32)> =
+        (0..=255).map(|b| (crate::testing::byte_to_char(b).to_string(), 1)).collect();
+    byte_level.extend(["ab", "Ġa", "<|"].map(|text| (text.to_owned(), 1)));
+    let mut sentence: Vec<(String, i32)> = vec![("<unk>".into(), 2)];
+    sentence.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), 6)));
+    sentence.extend(["a", "b", "ab", "▁", "▁a", "<|"].map(|text| (text.to_owned(), 1)));
+    let gguf = |model: &str, mut tokens: Vec<(String, i32)>| {
+        tokens.extend(CONTROL.map(|text| (text.to_owned(), 3)));
+        tokens.push(("<x>".into(), 4));
+        let tokens: Vec<(&str, i32)> = tokens.iter().map(|t| (t.0.as_str(), t.1)).collect();
+        let file = vocabulary(model, &tokens)
+            .with("tokenizer.ggml.merges", texts(&["a b", "Ġ a", "< |"]))
+            .with("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0; tokens.len()])));
+        Tokenizer::from_header(&header(&file)).unwrap()
+    };
+    let mut texts: Vec<String> = (0..=255).map(|byte| crate::testing::byte_to_char(byte).to_string()).collect();
+    texts.extend(["ab", "Ġa", "<|"].map(str::to_owned));
+    let vocab: serde_json::Map<_, _> = texts.iter().zip(0..).map(|(text, id)| (text.clone(), id.into())).collect();
+    let special =
+        |(text, id): (&&str, usize)| serde_json::json!({"id": id, "content": text, "special": *text != "<x>"});
+    let added: Vec<serde_json::Value> = CONTROL.iter().chain(&["<x>"]).zip(texts.len()..).map(special).collect();
+    let json = serde_json::json!({
+        "version": "1.0", "added_tokens": added,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocab, "merges": ["a b", "Ġ a", "< |"]},
+    });
+    let json = Tokenizer::from_tokenizer_json(json.to_string().as_bytes(), None).unwrap();
+    vec![("gpt2", gguf("gpt2", byte_level)), ("llama", gguf("llama", sentence)), ("json", json)]
+}
+
+/// Control tokens of which some begin others, and one is a single character.
+const CONTROL: [&str; 5] = ["<s>", "<|im_end|>", "<|im_", "☃", "<s>a"];
+
 /// The vocabularies of the tables, with special tokens.
 fn all() -> Vec<(&'static str, Tokenizer)> {
     let table = recorded();
@@ -147,6 +217,33 @@ fn all() -> Vec<(&'static str, Tokenizer)> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn only_the_template_writes_control_tokens(
+        gaps in prop::collection::vec((
+            "(<s>|<\\|im_end\\|>|☃|a b|<\\|im_|<| )?",
+            "[ab<>|☃ ]{1,4}|<s|s>|end\\|>|<\\|im_|im_end\\|>|<x>|<s>a|_| end\\|>",
+        ), 1..6),
+    ) {
+        for (name, tokenizer) in with_control_tokens() {
+            let control = |text: &str| -> Vec<u32> {
+                let ids = tokenizer.encode_rendered(text);
+                ids.into_iter().skip(tokenizer.before.len()).filter(|&id| tokenizer.is_special(id)).collect()
+            };
+            let rendered: String = gaps.iter().map(|(literal, user)| literal.clone() + &tokenizer.shield(user)).collect();
+            let own: Vec<u32> = gaps.iter().flat_map(|(literal, _)| control(literal)).collect();
+            prop_assert_eq!(control(&rendered), own, "{}: {:?}", name, rendered);
+        }
+    }
+
+    #[test]
+    fn shields_leave_no_trace_in_the_tokens(users in prop::collection::vec("[ab<>|☃ ]{0,4}|<s>|<\\|im_|end\\|>|<x|x>", 1..5)) {
+        for (name, tokenizer) in with_control_tokens() {
+            let rendered: String = users.iter().map(|user| tokenizer.shield(user)).collect();
+            let ids = tokenizer.encode_rendered(&rendered);
+            prop_assert_eq!(&ids[tokenizer.before.len()..], tokenizer.encode_part(&users.concat()), "{}: {:?}", name, rendered);
+        }
+    }
 
     #[test]
     fn text_comes_back(input in "([a-zA-Z']{0,6}|[ \\t\\n\\r]{0,4}|[0-9]{0,5}|\\PC{0,5}|\\p{L}{0,5}|<s>|</s>|<tool>){0,12}") {

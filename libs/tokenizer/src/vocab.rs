@@ -1,6 +1,6 @@
 //! Tokens by id and by bytes: one arena for the bytes of all tokens, and a hash table of ids.
 
-use super::hash::Seed;
+use super::hash::{Seed, Slots};
 
 /// What a token is, after `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,13 @@ impl Vocab {
         self.kinds.push(kind);
     }
 
+    /// Gives back room for more tokens.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.kinds.shrink_to_fit();
+    }
+
     /// Number of tokens.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -68,57 +75,28 @@ impl Vocab {
 /// Ids by bytes, for normal and user-defined tokens. Of tokens with the same bytes a normal one goes before a user-defined one,
 /// and the lowest id first.
 pub struct Index {
-    slots: Vec<Slot>,
+    slots: Slots,
     seed: Seed,
 }
-
-/// A token, and the upper half of its hash, which mostly tells it from others without a look at its bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Slot {
-    hash: u32,
-    id: u32,
-}
-
-const EMPTY: Slot = Slot { hash: 0, id: u32::MAX };
 
 impl Index {
     /// The index of a vocabulary.
     pub fn new(vocab: &Vocab) -> Self {
-        let slots = vec![EMPTY; (vocab.len() * 4 / 3 + 1).next_power_of_two()];
-        let mut index = Self { slots, seed: Seed::new() };
+        let (mut slots, seed) = (Slots::new(vocab.len()), Seed::new());
         for wanted in [Kind::Normal, Kind::UserDefined] {
             for id in 0..vocab.len() as u32 {
                 let bytes = vocab.bytes(id);
-                if vocab.kind(id) != wanted || bytes.is_empty() {
-                    continue;
-                }
-                let (at, hash) = index.find(vocab, bytes);
-                if index.slots[at] == EMPTY {
-                    index.slots[at] = Slot { hash, id };
+                if vocab.kind(id) == wanted && !bytes.is_empty() {
+                    slots.insert(seed.bytes(bytes), id, |other| vocab.bytes(other) == bytes);
                 }
             }
         }
-        index
+        Self { slots, seed }
     }
 
     /// The token with these bytes. `vocab` is the vocabulary that the index was made of.
     pub fn get(&self, vocab: &Vocab, bytes: &[u8]) -> Option<u32> {
-        let slot = self.slots[self.find(vocab, bytes).0];
-        (slot != EMPTY).then_some(slot.id)
-    }
-
-    /// Where the token with these bytes is, or would be, and the upper half of its hash. A quarter of the slots is always empty.
-    fn find(&self, vocab: &Vocab, bytes: &[u8]) -> (usize, u32) {
-        let mask = self.slots.len() - 1;
-        let whole = self.seed.bytes(bytes);
-        let (mut at, hash) = (whole as usize & mask, (whole >> 32) as u32);
-        loop {
-            let slot = self.slots[at];
-            if slot == EMPTY || (slot.hash == hash && vocab.bytes(slot.id) == bytes) {
-                return (at, hash);
-            }
-            at = (at + 1) & mask;
-        }
+        self.slots.find(self.seed.bytes(bytes), |id| vocab.bytes(id) == bytes)
     }
 }
 

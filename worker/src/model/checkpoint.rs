@@ -2,14 +2,15 @@
 
 use super::{ModelErrorKind, Opened};
 use rbee_engine::source::safetensors::Checkpoint;
-use rbee_tokenizer::Tokenizer;
-use serde_json::Value;
+use rbee_tokenizer::{MOST_JSON_BYTES, Tokenizer, TokenizerConfig};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Longest file about a tokenizer that is read, in bytes.
-const LIMIT_BYTES: u64 = 1 << 28;
+/// Bytes of a file that says how a tokenizer is used, or of a template; known ones have a tenth of it.
+const MOST_SMALL_BYTES: usize = 4 << 20;
+
+const CONFIG: &str = "tokenizer_config.json";
 
 /// Whether a path is a checkpoint's: a folder, or one of its files of weights.
 pub(super) fn is_checkpoint(path: &Path) -> bool {
@@ -22,17 +23,19 @@ pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
     let source = checkpoint.source().map_err(ModelErrorKind::Engine)?;
     source.prefetch();
     let folder = &checkpoint.folder;
-    let json = read(folder, "tokenizer.json")?.ok_or_else(|| ModelErrorKind::File {
+    let json = read(folder, "tokenizer.json", MOST_JSON_BYTES)?.ok_or_else(|| ModelErrorKind::File {
         name: "tokenizer.json",
         problem: "it is missing; the tokenizer is read from it alone".to_owned(),
     })?;
-    let config = read(folder, "tokenizer_config.json")?.map(|text| parse(&text)).transpose()?;
-    let template = match read(folder, "chat_template.jinja")? {
+    let config = read(folder, CONFIG, MOST_SMALL_BYTES)?;
+    let config = config.map(|text| TokenizerConfig::read(&text).map_err(|e| problem(CONFIG, e.to_string())));
+    let mut config = config.transpose()?;
+    let template = match read(folder, "chat_template.jinja", MOST_SMALL_BYTES)? {
         Some(text) => {
             let text = String::from_utf8(text).map_err(|_| problem("chat_template.jinja", "it is not UTF-8"))?;
             Some(text)
         }
-        None => config.as_ref().and_then(template),
+        None => config.as_mut().and_then(TokenizerConfig::take_template),
     };
     Ok(Opened {
         source,
@@ -47,50 +50,22 @@ fn problem(name: &'static str, problem: impl Into<String>) -> ModelErrorKind {
 }
 
 /// A file of the folder, if it is there.
-fn read(folder: &Path, name: &'static str) -> Result<Option<Vec<u8>>, ModelErrorKind> {
+fn read(folder: &Path, name: &'static str, most: usize) -> Result<Option<Vec<u8>>, ModelErrorKind> {
     let path = folder.join(name);
     let failed = |error: io::Error| problem(name, error.to_string());
+    // Before it is opened: that would wait for a pipe's writer.
     let metadata = match std::fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
-    if !metadata.is_file() || metadata.len() > LIMIT_BYTES {
-        return Err(problem(name, format!("it is no regular file of at most {LIMIT_BYTES} bytes")));
+    if !metadata.is_file() {
+        return Err(problem(name, "it is not a regular file"));
     }
-    let mut bytes = Vec::new();
-    File::open(&path).and_then(|file| file.take(LIMIT_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
+    let mut bytes = Vec::with_capacity(metadata.len().min(most as u64) as usize);
+    // One more than is allowed, so that a file that is too long is told from one that just fits.
+    File::open(&path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() > most {
+        return Err(problem(name, format!("it has more than {most} bytes, the most that are read")));
+    }
     Ok(Some(bytes))
-}
-
-fn parse(text: &[u8]) -> Result<Value, ModelErrorKind> {
-    serde_json::from_slice(text).map_err(|e| problem("tokenizer_config.json", e.to_string()))
-}
-
-/// The template of a `tokenizer_config.json`: a text, or several of which one is the default.
-fn template(config: &Value) -> Option<String> {
-    let text = match config.get("chat_template")? {
-        Value::Array(several) => {
-            let default = several.iter().find(|t| t.get("name").and_then(Value::as_str) == Some("default"));
-            default.or(several.first())?.get("template")?
-        }
-        one => one,
-    };
-    text.as_str().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_template_is_a_text_or_the_default_of_several() {
-        let found = |value: Value| template(&json!({ "chat_template": value }));
-        assert_eq!(found(json!("{{ x }}")), Some("{{ x }}".to_owned()));
-        let several = json!([{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]);
-        assert_eq!(found(several), Some("b".to_owned()));
-        assert_eq!(found(json!([{"name": "rag", "template": "c"}])), Some("c".to_owned()));
-        assert_eq!(found(json!([])), None);
-        assert_eq!(template(&json!({})), None);
-    }
 }

@@ -3,7 +3,7 @@
 use super::{ModelErrorKind, Opened};
 use rbee_engine::source::{Source, map_file};
 use rbee_model::format;
-use rbee_model::gguf::Header;
+use rbee_model::gguf::{GgufError, Header, Value};
 use rbee_tokenizer::Tokenizer;
 use std::fs::File;
 use std::io;
@@ -23,12 +23,26 @@ pub(super) fn open(path: &Path) -> Result<Opened, ModelErrorKind> {
     let header = Header::read(&file, metadata.len()).map_err(ModelErrorKind::Gguf)?;
     format::check(&header).map_err(ModelErrorKind::Unsupported)?;
     let bytes = map_file(&file).map_err(ModelErrorKind::Open)?;
+    let template = template(&header)?;
     let source = Source::gguf(&header, &bytes).map_err(ModelErrorKind::Engine)?;
     source.prefetch();
     Ok(Opened {
         source,
         context_length: header.summary().context_length,
-        template: header.str("tokenizer.chat_template").map(str::to_owned),
+        template,
         tokenizer: Box::new(move || Tokenizer::from_header(&header)),
     })
+}
+
+/// The chat template, if there is one. A value of another type is no reason to talk to the model without its template.
+fn template(header: &Header) -> Result<Option<String>, ModelErrorKind> {
+    const KEY: &str = "tokenizer.chat_template";
+    match header.get(KEY) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => {
+            let (key, found) = (KEY.to_owned(), other.value_type());
+            Err(ModelErrorKind::Gguf(GgufError::WrongType { key, found, expected: "a string" }))
+        }
+    }
 }

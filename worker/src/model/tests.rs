@@ -190,3 +190,43 @@ fn what_is_wrong_with_a_checkpoint_is_said_with_its_file_and_code() {
     fs::remove_file(folder.path().join("config.json")).unwrap();
     refused("config.json", ErrorCode::ModelNotFound);
 }
+
+#[test]
+fn files_beside_the_weights_that_are_too_long_are_refused_by_name() {
+    let folder = checkpoint();
+    let name = folder.path().join("tokenizer_config.json");
+    let long = json!({"bos_token": "<|endoftext|>", "more": "x".repeat(4 << 20)}).to_string();
+    fs::write(&name, long).unwrap();
+    let error = load(&config(folder.path()), &mut |_| {}).map(|_| ()).expect_err("it is too long").to_string();
+    assert!(error.contains("tokenizer_config.json: it has more than 4194304 bytes"), "{error}");
+    fs::write(&name, r#"{"add_bos_token": "yes"}"#).unwrap();
+    let error = load(&config(folder.path()), &mut |_| {}).map(|_| ()).expect_err("a wrong type").to_string();
+    assert!(error.contains("tokenizer_config.json") && error.contains("a boolean"), "{error}");
+    fs::remove_file(&name).unwrap();
+    let json = fs::File::options().write(true).open(folder.path().join("tokenizer.json")).unwrap();
+    json.set_len((64 << 20) + 1).unwrap();
+    let error = load(&config(folder.path()), &mut |_| {}).map(|_| ()).expect_err("it is too long").to_string();
+    assert!(error.contains("tokenizer.json: it has more than 67108864 bytes"), "{error}");
+}
+
+#[test]
+fn a_panic_in_the_tokenizer_is_told_as_what_it_is() {
+    let error = |joined| made(joined).err().map(|e| e.to_string()).unwrap_or_default();
+    let panicked = thread::spawn(|| panic!("index {} out of bounds", 7)).join();
+    assert!(error(panicked).contains("(index 7 out of bounds)"));
+    let panicked = thread::spawn(|| std::panic::panic_any(7)).join();
+    assert!(error(panicked).contains("(no message)"));
+    let refused = thread::spawn(|| Err(TokenizerError::Missing("tokenizer.ggml.model"))).join();
+    assert_eq!(error(refused), "tokenizer: tokenizer.ggml.model is missing");
+}
+
+#[test]
+fn a_chat_template_that_is_no_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bee.gguf");
+    let spec = rbee_model::testing::ModelSpec::default();
+    let file = spec.file().with("tokenizer.chat_template", rbee_model::gguf::Value::U32(1));
+    fs::write(&path, file.bytes()).unwrap();
+    let error = load(&config(&path), &mut |_| {}).map(|_| ()).expect_err("it is no text").to_string();
+    assert!(error.contains("tokenizer.chat_template") && error.contains("a string"), "{error}");
+}
