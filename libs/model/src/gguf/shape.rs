@@ -176,7 +176,7 @@ fn rotated(meta: &Meta<'_>, key: &str, key_length: u64) -> Result<u64, GgufError
 
 /// The number of tokens, where the header says it.
 fn vocabulary(meta: &Meta<'_>, key: &str) -> Result<Option<u64>, GgufError> {
-    let tokens = meta.0.strings("tokenizer.ggml.tokens").map(|t| t.len() as u64);
+    let tokens = meta.0.get("tokenizer.ggml.tokens").and_then(|tokens| tokens.array()).map(|(_, len)| len);
     let stated = meta.range(key, 1, 1 << 24)?;
     match (tokens, stated) {
         (Some(tokens), Some(stated)) if tokens != stated => {
