@@ -245,6 +245,51 @@ fn a_vocabulary_is_refused_before_it_takes_more_than_the_largest_that_are_known(
 }
 
 #[test]
+fn headers_and_indexes_of_checkpoints_are_read_or_refused_in_little_memory() {
+    let _alone = alone();
+    let most = safetensors::limits::HEADER_BYTES;
+    let read = |start: &str, filler: u8, length: u64| {
+        let reader = Cursor::new(length.to_le_bytes()).chain(start.as_bytes());
+        let reader = reader.chain(std::io::repeat(filler).take(length - start.len() as u64));
+        safetensors::Header::read(reader, 1 << 40)
+    };
+    within(LITTLE, || assert!(read("{", b' ', 90_000_000).is_err_and(|e| e.to_string().contains("at most"))));
+    // Blanks, one long text in each place of a text, and one long list.
+    for start in [
+        "{",
+        "{\"",
+        "{\"a\":{\"",
+        "{\"a\":{\"dtype\":\"",
+        "{\"__metadata__\":{\"",
+        "{\"__metadata__\":{\"a\":\"",
+        "{\"a\":{\"shape\":[0",
+    ] {
+        for filler in [b' ', b'x', b'[', b'0'] {
+            within(LITTLE, || assert!(read(start, filler, most).is_err(), "{start}"));
+        }
+    }
+    // As many tensors with names as long as fit.
+    let (count, name_bytes) = (safetensors::limits::TENSORS, 180);
+    let entry =
+        |i: usize| format!(r#""{i:0name_bytes$}":{{"dtype":"U8","shape":[1,1],"data_offsets":[{i},{}]}}"#, i + 1);
+    let header = format!("{{{}}}", (0..count).map(entry).collect::<Vec<_>>().join(","));
+    let length = header.len() as u64;
+    within(LITTLE, || {
+        let reader = Cursor::new(length.to_le_bytes()).chain(header.as_bytes());
+        let read = safetensors::Header::read(reader, 8 + length + count as u64).map(|h| h.tensors().len());
+        assert_eq!(read, Ok(count));
+    });
+    let index = |name_bytes: usize| {
+        let entry = |i: usize| format!(r#""{i:0name_bytes$}":"{}.safetensors""#, i % 1000);
+        format!(r#"{{"weight_map":{{{}}}}}"#, (0..count).map(entry).collect::<Vec<_>>().join(","))
+    };
+    for (name_bytes, sound) in [(200, true), (1500, false)] {
+        let text = index(name_bytes);
+        within(LITTLE, || assert_eq!(safetensors::Index::read(text.as_bytes()).is_ok(), sound));
+    }
+}
+
+#[test]
 fn as_many_keys_and_tensors_as_can_be_take_little_memory() {
     let _alone = alone();
     for length in [64, 1024] {

@@ -115,6 +115,22 @@ fn what_is_wrong_is_named_by_its_key() {
     refused("rope_scaling", json!({"type": "linear"}), "rope_scaling.factor is missing");
     refused("layer_types", json!(["full_attention"]), "layer_types");
     refused("partial_rotary_factor", json!(0.01), "partial_rotary_factor");
+    refused("hidden_size", json!("\u{1b}[31m\n"), "hidden_size is \\u{1b}[31m\\n; it must");
+    refused("architectures", json!([format!("\u{202e}{}", "x".repeat(5000))]), "\"\\u{202e}xxx");
+    refused("quantization_config", json!({"quant_method": "q\n".repeat(5000)}), "\\n… (10000 bytes)");
     assert!(matches!(Config::parse(b"[1]"), Err(ConfigError::Json(_))));
     assert!(matches!(Config::parse(b"{"), Err(ConfigError::Json(_))));
+}
+
+#[test]
+fn a_configuration_of_a_million_values_is_refused_before_one_is_held() {
+    for large in [format!("{{\"a\":[0{}]}}", ",0".repeat(400_000)), format!("[{}0]", "[".repeat(400_000))] {
+        let text = Config::parse(large.as_bytes()).unwrap_err().to_string();
+        assert!(text.contains("at most 1048576 bytes and 16384 values are read"), "{text}");
+        assert!(matches!(pooling::parse(large.as_bytes()), Err(ConfigError::TooLarge { .. })));
+    }
+    let long = with(llama(), "a", json!("x".repeat(1 << 20)));
+    assert!(matches!(parse(&long), Err(ConfigError::TooLarge { .. })));
+    let many = with(llama(), "modules_to_not_convert", json!(vec!["model.layers.10.mlp"; 5000]));
+    assert!(parse(&many).is_ok());
 }

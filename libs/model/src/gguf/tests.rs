@@ -279,6 +279,11 @@ fn what_nobody_reads_is_kept_up_to_a_limit_and_what_comes_later_is_known_by_its_
     let second_half = bytes[..file.data_offset()].iter().rposition(|&b| b == 0xbc).unwrap();
     bytes[second_half] = b'a';
     assert!(matches!(refused_bytes(&bytes), GgufError::Utf8 { .. }));
+    // What is read by name is kept whatever comes before, and refused where it is no text that could be meant.
+    let name = Value::String("late".into());
+    let late = llama().without("general.name").with("x.1", large(2 * half)).with("general.name", name.clone());
+    assert_eq!(header(&late).get("general.name"), Some(&name));
+    assert!(matches!(refused(&late.with("general.name", large(2 * half + 2))), GgufError::TooMany { .. }));
     // A setting that was not kept is no setting that is not there.
     let late = llama().without("llama.block_count").with("x.1", large(2 * half)).with("llama.block_count", large(half));
     assert!(matches!(refused(&late), GgufError::WrongType { .. }));

@@ -19,6 +19,10 @@ pub(super) enum Keep {
 const VOCABULARY: [&str; 4] =
     ["tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"];
 
+/// Texts that are read by name, and kept whatever comes before them.
+const TEXTS: [&str; 5] =
+    ["general.architecture", "general.name", "tokenizer.chat_template", "tokenizer.ggml.model", "tokenizer.ggml.pre"];
+
 /// Reads values; counts what may still come.
 pub(super) struct Values {
     keep: Keep,
@@ -54,8 +58,9 @@ impl Values {
     }
 
     fn string<R: Read>(&mut self, source: &mut Bytes<R>, key: &str) -> Result<Value, GgufError> {
-        let len = source.length(key, limits::STRING_BYTES)?;
-        if !self.is_skipped(key) && self.afford(len) {
+        let is_read = TEXTS.contains(&key);
+        let len = source.length(key, if is_read { limits::OTHER_BYTES } else { limits::STRING_BYTES })?;
+        if !self.is_skipped(key) && (is_read || self.afford(len)) {
             return Ok(Value::String(source.text(len, key)?.to_owned()));
         }
         source.skip_text(len, key)?;
