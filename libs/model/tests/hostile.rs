@@ -22,8 +22,9 @@ struct Seed {
 
 /// A header of every architecture and of every vocabulary, and tinybee's.
 fn gguf_seeds() -> Vec<Seed> {
-    let names = format::ARCHITECTURES.iter().chain(format::ENCODERS);
-    let small = names.filter_map(|name| ModelSpec::of(name)).map(|spec| ModelSpec {
+    let specs = format::architectures().map(|name| ModelSpec::of(name).expect("the writer knows it"));
+    let small = specs.map(|spec| ModelSpec {
+        turned: spec.turned.map(|_| 2),
         layers: 2,
         width: 16,
         head_length: 4,

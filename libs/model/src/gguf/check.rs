@@ -2,7 +2,7 @@
 
 use super::shape::Shape;
 use super::{GgufError, Header, Value, ValueType, limits};
-use crate::format;
+use crate::format::{self, Range};
 
 /// Every tensor is aligned, lies in the file and shares no byte with another.
 pub(super) fn tensors(header: &Header) -> Result<(), GgufError> {
@@ -35,14 +35,8 @@ pub(super) fn metadata(header: &Header) -> Result<(), GgufError> {
     meta.range(&key("block_count"), 1, 1 << 12)?;
     meta.range(&key("embedding_length"), 1, 1 << 20)?;
     meta.range(&key("context_length"), 1, 1 << 30)?;
-    for suffix in ["rope.freq_base", "rope.freq_base_swa", "rope.scaling.factor", "rope.scaling.attn_factor"] {
-        meta.positive_float(&key(suffix))?;
-    }
-    for suffix in ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"] {
-        meta.positive_float(&key(suffix))?;
-    }
-    for suffix in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        meta.float_from_0(&key(suffix))?;
+    for (suffix, range) in format::RANGES {
+        meta.float(&key(suffix), *range)?;
     }
     meta.vocabulary()?;
     if is_checked(header) {
@@ -87,21 +81,13 @@ impl Meta<'_> {
         self.range(key, min, max)?.ok_or_else(|| GgufError::MissingKey(key.to_owned()))
     }
 
-    fn positive_float(&self, key: &str) -> Result<(), GgufError> {
-        self.float(key, |x| x > 0.0, "a finite number above 0")
-    }
-
-    fn float_from_0(&self, key: &str) -> Result<(), GgufError> {
-        self.float(key, |x| x >= 0.0, "a finite number from 0 on")
-    }
-
-    /// A float that is sane, if the key is there.
-    fn float(&self, key: &str, sane: impl Fn(f64) -> bool, expected: &str) -> Result<(), GgufError> {
+    /// A float in its range, if the key is there.
+    fn float(&self, key: &str, range: Range) -> Result<(), GgufError> {
         let Some(value) = self.0.get(key) else { return Ok(()) };
         match value.as_f64() {
-            Some(x) if x.is_finite() && sane(x) => Ok(()),
+            Some(x) if range.holds(x) => Ok(()),
             Some(x) => {
-                Err(GgufError::OutOfRange { key: key.to_owned(), value: x.to_string(), expected: expected.to_owned() })
+                Err(GgufError::OutOfRange { key: key.to_owned(), value: x.to_string(), expected: range.to_string() })
             }
             None => Err(wrong_type(key, value, "a float")),
         }
@@ -140,10 +126,9 @@ impl Meta<'_> {
     }
 }
 
-/// Whether the shapes of this architecture's tensors are known here.
+/// Whether the shapes of this architecture's tensors are known here: of every one that is served.
 fn is_checked(header: &Header) -> bool {
-    let architecture = header.architecture();
-    format::ARCHITECTURES.contains(&architecture) || format::is_encoder(architecture)
+    format::architectures().any(|known| known == header.architecture())
 }
 
 fn wrong_type(key: &str, value: &Value, expected: &'static str) -> GgufError {

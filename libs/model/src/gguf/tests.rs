@@ -202,11 +202,16 @@ fn metadata_that_contradicts_the_tensors_or_itself() {
         );
         assert!(expected, "{key} {value}: {error}");
     }
-    for value in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        assert!(matches!(
-            refused(&llama().with("llama.rope.freq_base", Value::F32(value))),
-            GgufError::OutOfRange { .. }
-        ));
+    for (suffix, _) in crate::format::RANGES {
+        for value in [-1.0, 1e-38, 1e38, f32::NAN, f32::INFINITY] {
+            let key = format!("llama.{suffix}");
+            let error = refused(&llama().with(&key, Value::F32(value)));
+            assert!(matches!(error, GgufError::OutOfRange { .. }) && error.to_string().contains(&key), "{error}");
+        }
+    }
+    for (key, value) in [("rope.freq_base", 1.0), ("rope.freq_base_swa", 1.0), ("rope.scaling.factor", 0.5)] {
+        let file = llama().with(&format!("llama.{key}"), Value::F32(value));
+        assert!(matches!(refused(&file), GgufError::OutOfRange { .. }), "{key}");
     }
     assert!(matches!(
         refused(&llama().with("llama.block_count", Value::String("2".into()))),
@@ -322,6 +327,41 @@ fn what_a_file_says_is_printed_without_its_control_characters() {
 
 fn key_and_type(key: &str, code: u32) -> Vec<u8> {
     [&(key.len() as u64).to_le_bytes()[..], key.as_bytes(), &code.to_le_bytes()].concat()
+}
+
+#[test]
+fn metadata_of_candle_transformers_models_that_contradicts_their_tensors() {
+    for architecture in crate::format::FALLBACKS {
+        let file = || ModelSpec::of(architecture).unwrap().file();
+        let key = |suffix: &str| format!("{architecture}.{suffix}");
+        assert!(Header::from_bytes(&file().bytes()).is_ok());
+        for (suffix, value) in [
+            ("vocab_size", 5),
+            ("attention.head_count", 2),
+            ("attention.head_count", 0),
+            ("attention.value_length", 32),
+            ("embedding_length", 128),
+            ("feed_forward_length", 256),
+            ("block_count", 2),
+            ("block_count", 4),
+            ("rope.dimension_count", 33),
+        ] {
+            let error = refused(&file().with(&key(suffix), Value::U32(value)));
+            let expected = matches!(
+                error,
+                GgufError::OutOfRange { .. }
+                    | GgufError::Contradiction(_)
+                    | GgufError::ShapeMismatch { .. }
+                    | GgufError::MissingTensor(_)
+            );
+            assert!(expected, "{architecture} {suffix} {value}: {error}");
+        }
+        for tensor in ["token_embd.weight", "output_norm.weight", "blk.1.ffn_down.weight"] {
+            assert!(matches!(refused(&file().without_tensor(tensor)), GgufError::MissingTensor(_)), "{tensor}");
+        }
+    }
+    let without = ModelSpec::of("phi2").unwrap().file().without_tensor("blk.2.attn_output.bias");
+    assert!(matches!(refused(&without), GgufError::MissingTensor(_)));
 }
 
 #[test]
