@@ -167,6 +167,12 @@ fn decoder(keys: &Keys<'_>, architecture: &'static str) -> Result<Config, Config
             return Err(ConfigError::Contradiction(text));
         }
     };
+    if keys.boolean("is_causal")? == Some(false) {
+        return Err(unsupported(keys, "is_causal", "no token sees later ones here"));
+    }
+    if keys.boolean("use_bidirectional_attention")? == Some(true) {
+        return Err(unsupported(keys, "use_bidirectional_attention", "no token sees later ones here"));
+    }
     let block_count = keys.required("num_hidden_layers", 1, 1 << 12)?;
     activation(keys, if gemma { "gelu_pytorch_tanh" } else { "silu" })?;
     let context_length = keys.required("max_position_embeddings", 1, 1 << 30)?;
@@ -180,14 +186,14 @@ fn decoder(keys: &Keys<'_>, architecture: &'static str) -> Result<Config, Config
         head_count_kv,
         head_length,
         vocab_size: keys.required("vocab_size", 1, 1 << 24)?,
-        epsilon: keys.positive("rms_norm_eps")?.unwrap_or(1e-6),
+        epsilon: keys.within("rms_norm_eps", "attention.layer_norm_rms_epsilon")?.unwrap_or(1e-6),
         // transformers' own defaults where the file is silent.
         tied: keys.boolean("tie_word_embeddings")?.unwrap_or(gemma),
         rope: Some(rope::read(keys, architecture, head_length, context_length)?),
         window: None,
         attention_scale: keys.positive("query_pre_attn_scalar")?.filter(|_| gemma).map(|s| 1.0 / s.sqrt()),
-        attention_softcap: keys.positive("attn_logit_softcapping")?,
-        logit_softcap: keys.positive("final_logit_softcapping")?,
+        attention_softcap: keys.within("attn_logit_softcapping", "attn_logit_softcapping")?,
+        logit_softcap: keys.within("final_logit_softcapping", "final_logit_softcapping")?,
         token_types: 0,
     };
     if architecture != "gemma2" && config.attention_softcap.is_some() {

@@ -64,8 +64,12 @@ fn safetensors_seed() -> Seed {
 
 /// Reads a header; whatever is sound can be summarized, checked and estimated.
 fn read_gguf(header: &[u8], file_bytes: u64) -> Result<(), GgufError> {
-    let header = gguf::Header::read(header, file_bytes)?;
+    let without = gguf::Header::read_without_tokenizer(header, file_bytes);
+    let header = gguf::Header::read(header, file_bytes);
+    assert_eq!(header.as_ref().err().map(ToString::to_string), without.as_ref().err().map(ToString::to_string));
+    let (header, without) = (header?, without?);
     let summary = header.summary();
+    assert_eq!(without.summary(), summary);
     let _ = format::check(&header);
     memory::estimate(&summary, 4, summary.context_length);
     Ok(())

@@ -228,6 +228,24 @@ fn a_window_and_a_scale_of_a_checkpoint_are_computed_with() {
 }
 
 #[test]
+fn a_number_of_tokens_that_is_not_the_embedding_s_is_refused() {
+    for architecture in ["llama", "bert"] {
+        let spec = ModelSpec::of(architecture).expect("the writer knows it");
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &spec, 1);
+        for stated in [5, 100_000] {
+            let mut config = config(&spec);
+            config["vocab_size"] = json!(stated);
+            fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+            let source = Checkpoint::open(folder.path()).expect("it opens").source().expect("it is read");
+            let options = Options { slots: 1, context_length: 64, threads: 1, device: Default::default() };
+            let text = load(source, options, &mut |_| {}).err().expect("it is refused").to_string();
+            assert!(text.contains(&format!("{architecture}.vocab_size\" is {stated}, and token_embd")), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_file_of_the_folder_names_the_checkpoint_too() {
     let spec = ModelSpec::default();
     let folder = tempfile::tempdir().unwrap();

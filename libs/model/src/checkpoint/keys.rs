@@ -1,6 +1,7 @@
 //! Typed reading of a JSON object; `null` is the same as a key that is not there.
 
 use super::ConfigError;
+use crate::format::range_of;
 use serde_json::{Map, Value};
 
 /// An object and where in the file it is.
@@ -65,6 +66,18 @@ impl<'a> Keys<'a> {
                 found: show(value),
                 expected: "a finite number above 0".to_owned(),
             }),
+        }
+    }
+
+    /// A number that can be meant for what GGUF calls `setting`.
+    pub fn within(&self, key: &str, setting: &str) -> Result<Option<f64>, ConfigError> {
+        let number = self.positive(key)?;
+        match (number, range_of(setting)) {
+            (Some(x), Some(range)) if !range.holds(x) => {
+                let found = self.text(key);
+                Err(ConfigError::Range { key: self.name(key), found, expected: range.to_string() })
+            }
+            _ => Ok(number),
         }
     }
 

@@ -54,10 +54,10 @@ pub(super) fn read(keys: &Keys<'_>, architecture: &str, head: u64, context: u64)
     };
     let from = place.unwrap_or(keys);
     let default_base = if architecture == "gemma3" { 1e6 } else { 1e4 };
-    let base = from.positive("rope_theta")?.or(keys.positive("rope_theta")?).unwrap_or(default_base);
+    let base = theta(from)?.or(theta(keys)?).unwrap_or(default_base);
     let base_window = match (architecture, &local) {
-        ("gemma3", Some(local)) => Some(local.positive("rope_theta")?.unwrap_or(1e4)),
-        ("gemma3", None) => Some(keys.positive("rope_local_base_freq")?.unwrap_or(1e4)),
+        ("gemma3", Some(local)) => Some(theta(local)?.unwrap_or(1e4)),
+        ("gemma3", None) => Some(keys.within("rope_local_base_freq", "rope.freq_base_swa")?.unwrap_or(1e4)),
         _ => None,
     };
     let share = match from.positive("partial_rotary_factor")? {
@@ -101,8 +101,8 @@ fn scaling(keys: &Keys<'_>, context: u64) -> Result<Scaling, ConfigError> {
                 factor: factor(keys)?,
                 original_context: original()?.unwrap_or(context),
                 attention_factor: keys.positive("attention_factor")?,
-                beta_fast: keys.positive("beta_fast")?,
-                beta_slow: keys.positive("beta_slow")?,
+                beta_fast: keys.within("beta_fast", "rope.scaling.yarn_beta_fast")?,
+                beta_slow: keys.within("beta_slow", "rope.scaling.yarn_beta_slow")?,
             })
         }
         Some(found) => Err(ConfigError::Unsupported {
@@ -113,13 +113,12 @@ fn scaling(keys: &Keys<'_>, context: u64) -> Result<Scaling, ConfigError> {
     }
 }
 
+fn theta(keys: &Keys<'_>) -> Result<Option<f64>, ConfigError> {
+    keys.within("rope_theta", "rope.freq_base")
+}
+
 fn factor(keys: &Keys<'_>) -> Result<f64, ConfigError> {
-    let factor = keys.required_positive("factor")?;
-    if factor >= 1.0 {
-        return Ok(factor);
-    }
-    let found = factor.to_string();
-    Err(ConfigError::Range { key: keys.name("factor"), found, expected: "at least 1".to_owned() })
+    keys.within("factor", "rope.scaling.factor")?.ok_or_else(|| ConfigError::Missing(keys.name("factor")))
 }
 
 impl Config {

@@ -108,7 +108,12 @@ fn what_is_wrong_is_named_by_its_key() {
     refused("num_hidden_layers", json!(4_294_967_295u64), "num_hidden_layers");
     refused("num_key_value_heads", json!(5), "num_key_value_heads 5");
     refused("rms_norm_eps", json!(0.0), "rms_norm_eps is 0.0");
+    refused("rms_norm_eps", json!(1e38), "rms_norm_eps is 1e38; it must be a number from 1e-30 to 0.1");
     refused("rope_theta", json!(1e300), "rope_theta");
+    refused("rope_theta", json!(1.0), "rope_theta is 1.0");
+    refused("rope_scaling", json!({"type": "linear", "factor": 1e-38}), "rope_scaling.factor is 1e-38");
+    refused("is_causal", json!(false), "is_causal \"false\"");
+    refused("use_bidirectional_attention", json!(true), "use_bidirectional_attention \"true\"");
     refused("hidden_act", json!("gelu"), "hidden_act \"gelu\"");
     refused("quantization_config", json!({"quant_method": "gptq"}), "quantization_config \"gptq\"");
     refused("rope_scaling", json!({"type": "longrope"}), "rope_scaling.type \"longrope\"");
