@@ -5,6 +5,7 @@
 //! whatever follows, and the others when logits are wanted; so a result does not depend on how a prompt was cut or on other slots,
 //! and no step computes a whole prompt.
 
+mod finite;
 mod form;
 mod model;
 mod pieces;

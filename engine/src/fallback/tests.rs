@@ -306,5 +306,10 @@ fn settings_that_the_models_do_not_read_and_tensors_that_are_wrong_are_refused()
         let nan = f32::NAN.to_le_bytes().repeat(WIDTH);
         damaged.insert("output_norm.weight", Stored { dtype: DType::F32, shape: vec![WIDTH], bytes: Bytes::from(nan) });
         assert!(matches!(load(damaged), Err(LoadError::NotFinite(_))));
+        let mut damaged = all();
+        let infinite = f32::INFINITY.to_le_bytes().repeat(WIDTH * FEED_FORWARD);
+        let shape = vec![WIDTH, FEED_FORWARD];
+        damaged.insert("blk.0.ffn_down.weight", Stored { dtype: DType::F32, shape, bytes: Bytes::from(infinite) });
+        assert!(matches!(load(damaged), Err(LoadError::NotFinite(name)) if name == "blk.0.ffn_down.weight"));
     }
 }

@@ -120,5 +120,4 @@ impl Settings {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.refuse(name, value, "a text is needed"))
     }
-
 }

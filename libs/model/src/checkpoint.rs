@@ -1,7 +1,7 @@
 //! Checkpoints as transformers writes them: `config.json`, read into the settings that a GGUF file of the model would have.
 //!
 //! A model has one set of settings whichever file it comes from: [`Config::metadata`] gives them under GGUF's keys, and
-//! [`Config::rope_factors`] what GGUF holds in the tensor `rope_freqs.weight`. Keys:
+//! [`Config::rope_factors`] and [`Config::long_factors`] what GGUF holds in tensors. Keys:
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod encoder;

@@ -101,6 +101,14 @@ impl<'a> Keys<'a> {
         strings.map(Some).ok_or_else(|| self.wrong(key, value, "an array of strings"))
     }
 
+    /// Numbers above 0.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<f32>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_f64().map(|x| x as f32).filter(|x| *x > 0.0 && x.is_finite());
+        let numbers = value.as_array().and_then(|all| all.iter().map(number).collect());
+        numbers.map(Some).ok_or_else(|| self.wrong(key, value, "an array of finite numbers above 0"))
+    }
+
     /// The first of an array of strings that is not empty.
     pub fn first_string(&self, key: &str) -> Result<&'a str, ConfigError> {
         let strings = self.strings(key)?.ok_or_else(|| ConfigError::Missing(self.name(key)))?;

@@ -32,6 +32,8 @@ pub mod limits {
     pub const TENSORS: u64 = 1 << 15;
     /// Elements of all arrays together.
     pub const ELEMENTS: u64 = 1 << 24;
+    /// Elements of one of the lists that make a vocabulary.
+    pub const TOKENS: u64 = 1 << 20;
     /// Bytes of the lists that make a vocabulary, in memory. The largest that are known take half of it.
     pub const VOCABULARY_BYTES: u64 = 24 << 20;
     /// Bytes of one string in those lists.

@@ -14,7 +14,7 @@ fn refused(file: &GgufFile) -> GgufError {
 }
 
 fn refused_bytes(bytes: &[u8]) -> GgufError {
-    let error = Header::from_bytes(bytes).err().expect("the file must be refused");
+    let error = Header::from_bytes(bytes).map(drop).expect_err("the file must be refused");
     assert!(error.to_string().contains("GGUF"), "{error}");
     error
 }

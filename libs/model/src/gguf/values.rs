@@ -70,6 +70,9 @@ impl Values {
     fn array<R: Read>(&mut self, source: &mut Bytes<R>, key: &str) -> Result<Value, GgufError> {
         let (element, len) = self.array_start(source, key)?;
         let in_vocabulary = VOCABULARY.contains(&key);
+        if in_vocabulary && len > limits::TOKENS {
+            return Err(GgufError::TooMany { what: "elements of a vocabulary", count: len, limit: limits::TOKENS });
+        }
         let memory = len * element.memory_bytes();
         let kept = match in_vocabulary {
             true => {
