@@ -74,6 +74,11 @@ pub trait Engine: Send {
         Kind::Causal
     }
 
+    /// Whether [`Output::Hidden`] can be asked for; without it there are no embeddings.
+    fn gives_hidden(&self) -> bool {
+        true
+    }
+
     /// What the model's file says about embeddings.
     fn pooling(&self) -> Pooling {
         Pooling::Mean

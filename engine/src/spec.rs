@@ -85,6 +85,9 @@ pub enum RopeScaling {
 /// No size of a model is larger; products of two still fit in 64 bits.
 const MAX_SIZE: usize = 1 << 24;
 
+/// The factors of LongRoPE, for sequences beyond the original context and for others.
+pub const ROPE_FACTORS: [&str; 2] = ["rope_factors_long.weight", "rope_factors_short.weight"];
+
 impl Spec {
     /// What a Llama-like model of these settings is, before its architecture says what is special.
     ///
@@ -92,6 +95,7 @@ impl Spec {
     /// [`LoadError`] if a size is missing, is 0 or contradicts another one.
     pub fn read(source: &Source) -> Result<Self, LoadError> {
         let settings = source.settings();
+        settings.check(source.architecture())?;
         let size = |name: &str| match settings.size(name)? {
             n if n <= MAX_SIZE => Ok(n),
             n => Err(settings.refuse(name, n, format!("at most {MAX_SIZE} is possible"))),
@@ -112,10 +116,9 @@ impl Spec {
             }
         };
         let rope = RopeSpec::read(source, key_length)?;
-        let vocabulary = source.shape("token_embd.weight").and_then(|s| s.first().copied());
         Ok(Self {
             embedding,
-            vocabulary: vocabulary.ok_or_else(|| LoadError::MissingTensor("token_embd.weight".to_owned()))?,
+            vocabulary: source.vocabulary()?,
             layers: vec![LayerSpec { window: None, rope }; size("block_count")?.min(1 << 12)],
             heads,
             kv_heads,
@@ -123,24 +126,20 @@ impl Spec {
             value_length: optional("attention.value_length")?.unwrap_or(key_length),
             feed_forward: size("feed_forward_length")?,
             context_length: settings.size("context_length")?,
-            epsilon: settings.positive("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5) as f32,
+            epsilon: settings.float("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5) as f32,
             activation: Activation::Silu,
             fused_gate_up: false,
             qk_norm: false,
             post_norms: false,
             embedding_scale: 1.0,
-            attention_scale: match settings.positive("attention.scale")? {
+            attention_scale: match settings.float("attention.scale")? {
                 Some(scale) => scale as f32,
                 None => 1.0 / (key_length as f32).sqrt(),
             },
             attention_softcap: None,
             final_softcap: None,
             rope_style: RopeStyle::Halves,
-            pooling: match settings.number("pooling_type")? {
-                Some(2) => Pooling::Cls,
-                Some(3) => Pooling::Last,
-                _ => Pooling::Mean,
-            },
+            pooling: settings.pooling()?,
         })
     }
 
@@ -190,34 +189,37 @@ impl RopeSpec {
             return Err(settings.refuse("rope.dimension_count", turned, why));
         }
         let factor = match settings.float("rope.scaling.factor")? {
-            None => settings.positive("rope.scale_linear")?,
-            Some(0.0) => None,
-            Some(_) => settings.positive("rope.scaling.factor")?,
+            None => settings.float("rope.scale_linear")?,
+            stated => stated,
         };
-        let mut magnitude = settings.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        let mut magnitude = settings.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
         let scaling = match (settings.text("rope.scaling.type")?, factor) {
-            (Some("none" | "longrope"), _) | (None | Some("linear" | "yarn"), None) => RopeScaling::None,
+            (Some("none"), _) | (None | Some("linear" | "yarn"), None) => RopeScaling::None,
+            (Some("longrope"), None) if ROPE_FACTORS.iter().all(|name| source.has(name)) => RopeScaling::None,
+            (Some("longrope"), _) => {
+                let why = format!("the tensors {} are needed, and no factor beside them", ROPE_FACTORS.join(" and "));
+                return Err(settings.refuse("rope.scaling.type", "longrope", why));
+            }
             (None | Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
             (Some("yarn"), Some(factor)) => {
                 let trained = settings.size("context_length")?;
                 let original = settings.number("rope.scaling.original_context_length")?.filter(|&n| n > 0);
                 magnitude *= 1.0 + 0.1 * factor.ln();
-                RopeScaling::Yarn {
-                    factor,
-                    original_context: original.unwrap_or(trained) as f64,
-                    beta_fast: settings.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-                    beta_slow: settings.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                let beta_fast = settings.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0);
+                let beta_slow = settings.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0);
+                if beta_slow >= beta_fast {
+                    let why = format!("it must be below rope.scaling.yarn_beta_fast, {beta_fast}");
+                    return Err(settings.refuse("rope.scaling.yarn_beta_slow", beta_slow, why));
                 }
+                let original_context = original.unwrap_or(trained) as f64;
+                RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow }
             }
             (Some(other), _) => {
                 let why = "only none, linear, yarn and longrope are supported";
                 return Err(settings.refuse("rope.scaling.type", format!("{other:?}"), why));
             }
         };
-        let base = settings.positive("rope.freq_base")?.unwrap_or(10_000.0);
-        if base <= 1.0 {
-            return Err(settings.refuse("rope.freq_base", base, "a number above 1 is needed"));
-        }
+        let base = settings.float("rope.freq_base")?.unwrap_or(10_000.0);
         Ok(Self { base, turned, scaling, factors: None, magnitude })
     }
 

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use rbee_model::builtin;
 use rbee_model::gguf::{Array, DType, Header, Value, ValueType};
 use rbee_model::testing::{GgufFile, ModelSpec};
+use rbee_model::{builtin, format};
 
 use crate::support::{Sandbox, wait_until};
 use crate::worker::{memory, start};
 
-/// The most that a worker without a model takes.
-const IDLE: u64 = 64 << 20;
+/// The most that a worker takes before it refuses a file: 16 MiB, and what it has without a model.
+const IDLE: u64 = 32 << 20;
 
 /// Starts a worker with a file and expects it to end with 1, naming the file and each text.
 #[track_caller]
@@ -133,14 +133,89 @@ fn settings_that_contradict_the_tensors() {
             ("llama.rope.freq_base", Value::F32(f32::NAN)),
             ("llama.rope.scaling.factor", Value::F32(0.0)),
             ("llama.rope.dimension_count", Value::U32(64)),
+            ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e38)),
+            ("llama.rope.freq_base_swa", Value::F32(1.0)),
+            ("llama.rope.scaling.factor", Value::F32(1e-38)),
+            ("llama.rope.scale_linear", Value::F32(1e-38)),
+            ("llama.vocab_size", Value::U32(5)),
             ("tokenizer.ggml.eos_token_id", Value::U32(257)),
             ("tokenizer.ggml.tokens", tokens),
+            ("general.architecture", Value::String(String::new())),
         ]
         .map(|(key, value)| (format!("{key} {value}"), model().with(key, value).bytes(), "")),
     );
+    for architecture in format::FALLBACKS {
+        let key = |suffix: &str| format!("{architecture}.{suffix}");
+        let file = || ModelSpec::of(architecture).expect("the writer knows it").file();
+        all_refused(
+            [("vocab_size", 5), ("attention.head_count", 2), ("block_count", 4), ("feed_forward_length", 16)].map(
+                |(suffix, n)| {
+                    (format!("{architecture} {suffix} {n}"), file().with(&key(suffix), Value::U32(n)).bytes(), "")
+                },
+            ),
+        );
+    }
     let sandbox = Sandbox::new();
     let missing = sandbox.write("missing.gguf", model().without_tensor("blk.1.attn_k.weight").bytes());
     refused(&sandbox, &missing, &["blk.1.attn_k.weight"]);
+}
+
+#[test]
+fn settings_that_are_not_computed_are_named() {
+    let sandbox = Sandbox::new();
+    for (architecture, suffix, value) in [
+        ("llama", "attention.causal", Value::Bool(false)),
+        ("llama", "attention.clamp_kqv", Value::F32(8.0)),
+        ("llama", "logit_scale", Value::F32(16.0)),
+        ("llama", "expert_count", Value::U32(8)),
+        ("qwen2", "attention.causal", Value::Bool(false)),
+        ("qwen3", "pooling_type", Value::U32(4)),
+        ("qwen3", "pooling_type", Value::U32(77)),
+        ("llama", "rope.scaling.type", Value::String("longrope".into())),
+        ("phi3", "rope.scaling.type", Value::String("longrope".into())),
+        ("phi3", "attn_logit_softcapping", Value::F32(50.0)),
+        ("phi3", "final_logit_softcapping", Value::F32(30.0)),
+        ("gemma3", "attn_logit_softcapping", Value::F32(50.0)),
+        ("phi2", "rope.scaling.factor", Value::F32(8.0)),
+        ("glm4", "attention.sliding_window", Value::U32(64)),
+        ("bert", "attention.causal", Value::Bool(true)),
+        ("bert", "pooling_type", Value::U32(4)),
+    ] {
+        let key = format!("{architecture}.{suffix}");
+        let file = ModelSpec::of(architecture).expect("the writer knows it").file().with(&key, value.clone());
+        let path = sandbox.write(&format!("{key}-{value}.gguf").replace('"', ""), file.bytes());
+        let named = if suffix == "expert_count" { "a mixture of 8 experts" } else { &key };
+        refused(&sandbox, &path, &[named]);
+    }
+}
+
+#[test]
+fn files_that_promise_megabytes_of_what_nobody_reads() {
+    let sandbox = Sandbox::new();
+    let sparse = |name: &str, rest: &[u8]| {
+        let path = sandbox.write(name, counted(0, 1, rest));
+        let file = std::fs::OpenOptions::new().write(true).open(&path).expect("a file that can be written");
+        file.set_len(256 << 20).expect("a file that can grow");
+        path
+    };
+    let key = |name: &str, element: ValueType, count: u64| {
+        let start = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes(), &ValueType::Array.code().to_le_bytes()];
+        [&start.concat()[..], &element.code().to_le_bytes(), &count.to_le_bytes()].concat()
+    };
+    for (element, count) in
+        [(ValueType::U64, (1 << 24) - 100), (ValueType::String, (1 << 24) - 100), (ValueType::U8, 1 << 24)]
+    {
+        let path = sparse(&format!("{element}.gguf"), &key("x", element, count));
+        refused(&sandbox, &path, &["general.architecture is missing"]);
+        let path = sparse(&format!("{element}-tokens.gguf"), &key("tokenizer.ggml.tokens", element, count));
+        refused(&sandbox, &path, &["GGUF"]);
+    }
+    let odd = [&6u64.to_le_bytes()[..], b"\x1b[31m\n", &99u32.to_le_bytes()].concat();
+    refused(
+        &sandbox,
+        &sandbox.write("odd.gguf", counted(0, 1, &odd)),
+        &["GGUF metadata \\u{1b}[31m\\n has the unknown"],
+    );
 }
 
 #[test]
@@ -190,6 +265,8 @@ fn checkpoints_that_cannot_be() {
         ("header beyond the end", file(1 << 20, "{}", 0)),
         ("header of 2^64-1", file(u64::MAX, "{}", 0)),
         ("header of 200 MB", file(200_000_000, "{}", 0)),
+        ("header of 90 MB of blanks", sound(&format!("{{{}", " ".repeat(90_000_000)), 0)),
+        ("header of 8 MB of blanks", sound(&format!("{{{}", " ".repeat(8_000_000)), 0)),
         ("hole", sound(&two([0, 8], [12, 16]), 16)),
         ("overlap", sound(&two([0, 8], [4, 12]), 12)),
         ("one name twice", sound(&twice, 16)),
@@ -201,5 +278,19 @@ fn checkpoints_that_cannot_be() {
         sandbox.write(&format!("{folder}/config.json"), CONFIG);
         sandbox.write(&format!("{folder}/model.safetensors"), bytes);
         refused(&sandbox, &sandbox.path(&folder), &["safetensors"]);
+    }
+    let numbers = |count: usize| format!(r#"{{"a":[0{}]}}"#, ",0".repeat(count));
+    for (name, config) in [("config of 16 MB", numbers(8 << 20)), ("config of a million numbers", numbers(500_000))] {
+        let folder = name.replace(' ', "-");
+        sandbox.write(&format!("{folder}/config.json"), config);
+        sandbox.write(&format!("{folder}/model.safetensors"), sound("{}", 0));
+        refused(&sandbox, &sandbox.path(&folder), &[]);
+    }
+    let name = |i: usize| format!("\"{i:01500}\":\"model.safetensors\"");
+    for count in [60_000, 4_000] {
+        let index = format!("{{\"weight_map\":{{{}}}}}", (0..count).map(name).collect::<Vec<_>>().join(","));
+        sandbox.write("index/config.json", CONFIG);
+        sandbox.write("index/model.safetensors.index.json", index);
+        refused(&sandbox, &sandbox.path("index"), &["index.json"]);
     }
 }

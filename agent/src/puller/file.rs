@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufReader},
+    io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -75,7 +75,8 @@ fn check(path: &Path) -> Result<(u64, Gguf), Refusal> {
     if !metadata.is_file() {
         return Err(invalid(ErrorCode::InvalidModelFile, "is not a regular file".into()));
     }
-    let header = Header::read(BufReader::new(file), metadata.len())
+    // A hive looks at many files and reads no text with them.
+    let header = Header::read_without_tokenizer(file, metadata.len())
         .map_err(|e| invalid(ErrorCode::InvalidModelFile, e.to_string()))?;
     format::check(&header).map_err(|e| invalid(ErrorCode::UnsupportedFormat, e.to_string()))?;
     Ok((metadata.len(), Gguf::from(&header.summary())))

@@ -66,6 +66,12 @@ fn gemma(source: &Source, largest_layers: usize) -> Result<Spec, LoadError> {
     Ok(spec)
 }
 
+/// A cap, where 0 stands for none.
+fn softcap(settings: &Settings, name: &str, usual: f64) -> Result<Option<f32>, LoadError> {
+    let cap = settings.float(name)?.unwrap_or(usual);
+    Ok((cap > 0.0).then_some(cap as f32))
+}
+
 /// Takes the factors of a rotary embedding, one per pair.
 fn rope_factors(source: &mut Source, name: &str, spec: &Spec) -> Result<Option<Vec<f32>>, LoadError> {
     let factors = source.take_optional_vector(name, spec.layers[0].rope.turned / 2)?;

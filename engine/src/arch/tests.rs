@@ -121,9 +121,69 @@ fn impossible_settings_are_refused_by_name() {
     refused("rope.dimension_count", Value::U32(63));
     refused("rope.dimension_count", Value::U32(66));
     refused("rope.scaling.type", Value::String("sideways".into()));
+    refused("rope.scaling.type", Value::String("\u{1b}[31m".into()));
+    refused("rope.scaling.type", Value::String("longrope".into()));
     refused("rope.scaling.factor", Value::F32(-1.0));
+    refused("rope.scaling.factor", Value::F32(1e-38));
+    refused("rope.scale_linear", Value::F32(1e-38));
     refused("attention.layer_norm_rms_epsilon", Value::F32(f32::INFINITY));
+    refused("attention.layer_norm_rms_epsilon", Value::F32(1e38));
+    refused("attention.causal", Value::Bool(false));
+    refused("attention.clamp_kqv", Value::F32(8.0));
+    refused("logit_scale", Value::F32(16.0));
+    refused("pooling_type", Value::U32(77));
+    refused("pooling_type", Value::U32(4));
+    refused("vocab_size", Value::U32(5));
+    refused("vocab_size", Value::U32(100_000));
     refused("embedding_length", Value::U32(0));
+}
+
+#[test]
+fn settings_that_only_other_architectures_compute_are_refused() {
+    let refused = |architecture: &str, settings: &[(&str, Value)]| {
+        let key = |name: &str| format!("{architecture}.{name}");
+        let with = |f: GgufFile| settings.iter().fold(f, |f, (name, value)| f.with(&key(name), value.clone()));
+        let error = read(architecture, with).unwrap_err().to_string();
+        assert!(error.contains(&key(settings[0].0)), "{error}");
+    };
+    let text = |s: &str| Value::String(s.into());
+    refused("phi3", &[("attn_logit_softcapping", Value::F32(50.0))]);
+    refused("phi3", &[("final_logit_softcapping", Value::F32(30.0))]);
+    refused("phi3", &[("rope.scaling.type", text("longrope"))]);
+    refused("gemma3", &[("attn_logit_softcapping", Value::F32(50.0))]);
+    refused("gemma3", &[("rope.freq_base_swa", Value::F32(1.0))]);
+    refused("gemma2", &[("rope.freq_base_swa", Value::F32(1e6))]);
+    let yarn = [("rope.scaling.type", text("yarn")), ("rope.scaling.factor", Value::F32(4.0))];
+    let slow = [("rope.scaling.yarn_beta_slow", Value::F32(32.0))];
+    refused("qwen2", &[&slow[..], &yarn].concat());
+    refused("qwen2", &[("rope.scaling.factor", Value::F32(1e-30)), yarn[0].clone()]);
+    assert!(read("gemma2", |f| f.with("gemma2.rope.freq_base_swa", Value::F32(10_000.0))).is_ok());
+    let uncapped = read("gemma2", |f| f.with("gemma2.attn_logit_softcapping", Value::F32(0.0))).unwrap();
+    assert_eq!((uncapped.attention_softcap, uncapped.final_softcap), (None, Some(30.0)));
+}
+
+#[test]
+fn factors_for_long_contexts_are_there_with_those_for_short_ones_or_not_at_all() {
+    let longrope = |names: &[&str], more: Option<(&str, Value)>| {
+        let mut source = source("phi3", |f| {
+            let f = f.with("phi3.rope.scaling.type", Value::String("longrope".into()));
+            more.into_iter().fold(f, |f, (key, value)| f.with(key, value))
+        });
+        for name in names {
+            let bytes = Bytes::from(2f32.to_le_bytes().repeat(32));
+            source.insert(name, Stored { dtype: DType::F32, shape: vec![32], bytes });
+        }
+        spec(&mut source, 512).map(|spec| spec.unwrap().layers[0].rope.factors.as_ref().unwrap()[0])
+    };
+    let [long, short] = crate::spec::ROPE_FACTORS;
+    assert_eq!(longrope(&[long, short], None).unwrap(), 2.0);
+    for one in [long, short] {
+        assert!(longrope(&[one], None).unwrap_err().to_string().contains("rope.scaling.type"));
+        let plain = ("phi3.rope.scaling.type", Value::String("none".into()));
+        assert!(matches!(longrope(&[one], Some(plain)), Err(LoadError::MissingTensor(name)) if name != one));
+    }
+    let factor = ("phi3.rope.scaling.factor", Value::F32(4.0));
+    assert!(longrope(&[long, short], Some(factor)).unwrap_err().to_string().contains("no factor beside them"));
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Bert {
             let shape = source.shape(name).and_then(|shape| shape.first().copied());
             shape.ok_or_else(|| LoadError::MissingTensor(name.to_owned()))
         };
-        let (vocabulary, context_length) = (rows("token_embd.weight")?, rows("position_embd.weight")?);
+        let (vocabulary, context_length) = (source.vocabulary()?, rows("position_embd.weight")?);
         let tokens = Weight::take(backend, source, "token_embd.weight", vocabulary, embedding)?;
         Ok(Self {
             tokens: Embedding::new(tokens, embedding, 1.0),
@@ -104,6 +104,7 @@ impl Bert {
 impl Sizes {
     fn read(source: &Source) -> std::result::Result<Self, LoadError> {
         let settings = source.settings();
+        settings.check(source.architecture())?;
         let size = |name: &str| match settings.size(name)? {
             n if n <= MAX_SIZE => Ok(n),
             n => Err(settings.refuse(name, n, format!("at most {MAX_SIZE} is possible"))),
@@ -112,10 +113,7 @@ impl Sizes {
         if !embedding.is_multiple_of(heads) {
             return Err(settings.refuse("embedding_length", embedding, format!("{heads} heads cannot share it")));
         }
-        if settings.flag("attention.causal")? == Some(true) {
-            return Err(settings.refuse("attention.causal", true, "this engine lets every token see all others"));
-        }
-        let epsilon = settings.positive("attention.layer_norm_epsilon")?.unwrap_or(1e-12) as f32;
+        let epsilon = settings.float("attention.layer_norm_epsilon")?.unwrap_or(1e-12) as f32;
         Ok(Self { embedding, heads, feed_forward: size("feed_forward_length")?, epsilon })
     }
 }

@@ -34,7 +34,7 @@ impl Encoder {
             let (found, supported) = (source.architecture().to_owned(), format::ENCODERS.join(", "));
             return Err(LoadError::Architecture { found, supported });
         }
-        let pooling = pooling(&source)?;
+        let pooling = source.settings().pooling()?;
         let backend = Backend::new(options.device, options.threads)?;
         let bert = Bert::take(&backend, &mut source)?;
         source.finish()?;
@@ -62,17 +62,6 @@ impl Encoder {
                 Err(EngineError::Compute("an encoder gives hidden states of whole sequences only".into()))
             }
         }
-    }
-}
-
-/// What GGUF's `pooling_type` says; the mean where it is silent.
-fn pooling(source: &Source) -> Result<Pooling, LoadError> {
-    const NAME: &str = "pooling_type";
-    match source.settings().number(NAME)? {
-        None | Some(0 | 1) => Ok(Pooling::Mean),
-        Some(2) => Ok(Pooling::Cls),
-        Some(3) => Ok(Pooling::Last),
-        Some(found) => Err(source.settings().refuse(NAME, found, "supported: 1 (mean), 2 (cls), 3 (last)")),
     }
 }
 

@@ -63,6 +63,7 @@ struct Sizes<'a> {
 impl<'a> Sizes<'a> {
     fn read(source: &'a Source) -> Result<Self, LoadError> {
         let settings = source.settings();
+        settings.check(source.architecture())?;
         let size = |name: &str| match settings.size(name)? {
             n if n <= MAX_SIZE => Ok(n),
             n => Err(settings.refuse(name, n, format!("at most {MAX_SIZE} is possible"))),
@@ -83,10 +84,14 @@ impl<'a> Sizes<'a> {
         if let Some(kind) = settings.text("rope.scaling.type")?.filter(|kind| *kind != "none") {
             return Err(settings.refuse("rope.scaling.type", kind, "scaled positions are not computed for this model"));
         }
-        let rows = source.shape("token_embd.weight").and_then(|shape| shape.first().copied());
+        let value = optional("attention.value_length")?.unwrap_or(head);
+        if value != head {
+            return Err(settings.refuse("attention.value_length", value, format!("only {head}, a key's, is computed")));
+        }
+        settings.pooling()?;
         Ok(Self {
             source,
-            vocabulary: rows.ok_or_else(|| LoadError::MissingTensor("token_embd.weight".to_owned()))?,
+            vocabulary: source.vocabulary()?,
             embedding,
             heads,
             kv_heads,
@@ -95,7 +100,7 @@ impl<'a> Sizes<'a> {
             layers: size("block_count")?.min(1 << 12),
             context_length: size("context_length")?,
             turned: optional("rope.dimension_count")?.unwrap_or(head),
-            base: settings.positive("rope.freq_base")?.unwrap_or(10_000.0),
+            base: settings.float("rope.freq_base")?.unwrap_or(10_000.0),
         })
     }
 
@@ -108,7 +113,7 @@ impl<'a> Sizes<'a> {
     }
 
     fn epsilon(&self, name: &str) -> Result<f32, LoadError> {
-        let epsilon = self.source.settings().positive(name)?;
+        let epsilon = self.source.settings().float(name)?;
         let missing = || LoadError::MissingSetting(self.source.settings().key(name));
         Ok(epsilon.ok_or_else(missing)? as f32)
     }
@@ -152,7 +157,9 @@ fn phi2(sizes: &Sizes<'_>) -> Result<Form, LoadError> {
     let &Sizes { vocabulary, embedding, heads, feed_forward, .. } = sizes;
     sizes.exactly("attention.head_count_kv", sizes.kv_heads, heads)?;
     sizes.exactly("attention.key_length", sizes.head * heads, embedding)?;
-    sizes.exactly("rope.freq_base", sizes.base as usize, 10_000)?;
+    if sizes.base != 10_000.0 {
+        return Err(sizes.source.settings().refuse("rope.freq_base", sizes.base, "only 10000 is computed"));
+    }
     if sizes.turned > sizes.head || !sizes.turned.is_multiple_of(2) {
         let why = format!("it must be even and at most the length of a head, {}", sizes.head);
         return Err(sizes.source.settings().refuse("rope.dimension_count", sizes.turned, why));

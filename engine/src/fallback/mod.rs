@@ -1,9 +1,11 @@
 //! Architectures that only candle-transformers has: slow, because nothing is batched and no prefix is shared, and right.
 //!
 //! Its models hold one sequence each and can only forget it whole, so every slot has a model of its own (weights are shared) and
-//! remembers its tokens: what a model cannot take back is computed again. Tokens are computed when logits are wanted, in pieces that
-//! depend on their positions alone; so a result does not depend on how a prompt was cut or on other slots.
+//! remembers its tokens: what a model cannot take back is computed again. Each step computes the tokens whose pieces are settled
+//! whatever follows, and the others when logits are wanted; so a result does not depend on how a prompt was cut or on other slots,
+//! and no step computes a whole prompt.
 
+mod finite;
 mod form;
 mod model;
 mod pieces;
@@ -84,21 +86,25 @@ impl Fallback {
 }
 
 impl Slot {
-    /// Logits after the last token.
-    fn logits(&mut self, device: &candle_core::Device) -> candle_core::Result<Vec<f32>> {
+    /// Computes up to the `end` of some tokens, and gives the logits after the last.
+    fn compute(&mut self, end: usize, device: &candle_core::Device) -> candle_core::Result<Vec<f32>> {
         let mut logits = Vec::new();
         let begin = self.computed;
         // If it fails the model holds nobody knows what.
         self.computed = 0;
-        for piece in pieces::of(begin, self.tokens.len()) {
+        for piece in pieces::of(begin, end) {
             logits = self.model.forward(&self.tokens[piece.clone()], piece.start, device)?;
         }
-        self.computed = self.tokens.len();
+        self.computed = end;
         Ok(logits)
     }
 }
 
 impl Engine for Fallback {
+    fn gives_hidden(&self) -> bool {
+        false
+    }
+
     fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -127,11 +133,17 @@ impl Engine for Fallback {
         for chunk in chunks {
             let slot = &mut slots[chunk.slot];
             slot.tokens.extend_from_slice(chunk.tokens);
-            if chunk.output == Output::Logits && failure.is_none() {
-                match model::guarded(|| pool.install(|| slot.logits(device))) {
-                    Ok(logits) => results.push(logits),
-                    Err(message) => failure = Some(message),
-                }
+            let end = match chunk.output {
+                Output::Logits => slot.tokens.len(),
+                Output::None | Output::Hidden => pieces::settled(slot.tokens.len()).max(slot.computed),
+            };
+            if failure.is_some() {
+                continue;
+            }
+            match model::guarded(|| pool.install(|| slot.compute(end, device))) {
+                Ok(logits) if chunk.output == Output::Logits => results.push(logits),
+                Ok(_) => {}
+                Err(message) => failure = Some(message),
             }
         }
         let Some(message) = failure else { return Ok(results) };

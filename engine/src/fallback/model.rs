@@ -1,5 +1,6 @@
 //! One of candle-transformers' models, built from a source's tensors.
 
+use super::finite::is_finite;
 use super::form::Form;
 use crate::LoadError;
 use crate::layers::weight::candle_dtype;
@@ -67,18 +68,15 @@ impl Model {
     }
 }
 
-/// Vectors are floats, and finite.
+/// All numbers are finite, and vectors are floats.
 fn check(name: &str, stored: &Stored) -> std::result::Result<(), LoadError> {
-    if stored.shape.len() > 1 {
-        return Ok(());
+    if stored.shape.len() == 1 && stored.floats().is_none() {
+        let place = "for a vector; supported: F32, F16, BF16";
+        return Err(LoadError::DType { name: name.to_owned(), dtype: stored.dtype, place });
     }
-    match stored.floats() {
-        Some(values) if values.iter().all(|v| v.is_finite()) => Ok(()),
-        Some(_) => Err(LoadError::NotFinite(name.to_owned())),
-        None => {
-            let place = "for a vector; supported: F32, F16, BF16";
-            Err(LoadError::DType { name: name.to_owned(), dtype: stored.dtype, place })
-        }
+    match is_finite(stored) {
+        true => Ok(()),
+        false => Err(LoadError::NotFinite(name.to_owned())),
     }
 }
 

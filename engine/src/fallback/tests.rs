@@ -230,6 +230,26 @@ fn cuts_other_slots_prefixes_and_forgetting_change_nothing() {
 }
 
 #[test]
+fn a_long_prompt_is_computed_step_by_step_and_not_all_at_its_end() {
+    for architecture in FALLBACKS {
+        let mut engine = load(source(architecture, &[]).0).expect("it loads");
+        let tokens = prompt(150);
+        let alone = engine.step(&[chunk(1, 0, &tokens, Output::Logits)]).expect("a step").remove(0);
+        let mut most = 0;
+        for (number, piece) in tokens.chunks(32).enumerate() {
+            let (position, before) = (32 * number, engine.slots[0].computed);
+            let output = if position + piece.len() < tokens.len() { Output::None } else { Output::Logits };
+            let rows = engine.step(&[chunk(0, position, piece, output)]).expect("a step");
+            assert_eq!(rows.len(), usize::from(output == Output::Logits));
+            most = most.max(engine.slots[0].computed - before);
+            assert!(rows.iter().all(|row| *row == alone));
+        }
+        assert_eq!((most, engine.slots[0].computed), (64, 150));
+        assert!(!engine.gives_hidden());
+    }
+}
+
+#[test]
 fn what_cannot_be_computed_is_an_error_and_leaves_the_slot_as_it_was() {
     let mut engine = load(source("phi2", &[]).0).expect("it loads");
     let before = engine.step(&[chunk(0, 0, &[1, 2], Output::Logits)]).expect("a step");
@@ -258,6 +278,19 @@ fn settings_that_the_models_do_not_read_and_tensors_that_are_wrong_are_refused()
     let text = load(source("glm4", &odd).0).err().expect("it is refused").to_string();
     assert!(text.contains("an even number"), "{text}");
     refused("glm4", "rope.scaling.type", Value::String("yarn".into()));
+    refused("glm4", "attention.value_length", Value::U32(4));
+    refused("phi2", "rope.freq_base", Value::F32(10_000.5));
+    for architecture in FALLBACKS {
+        refused(architecture, "rope.scaling.factor", Value::F32(8.0));
+        refused(architecture, "rope.scale_linear", Value::F32(8.0));
+        refused(architecture, "attention.sliding_window", Value::U32(64));
+        refused(architecture, "attention.causal", Value::Bool(false));
+        refused(architecture, "final_logit_softcapping", Value::F32(30.0));
+        refused(architecture, "attention.scale", Value::F32(0.5));
+        refused(architecture, "pooling_type", Value::U32(4));
+        refused(architecture, "vocab_size", Value::U32(5));
+        refused(architecture, "vocab_size", Value::U32(100_000));
+    }
     refused("glm4", "attention.head_count_kv", Value::U32(3));
     refused("glm4", "embedding_length", Value::U32(u32::MAX));
     for architecture in FALLBACKS {
@@ -273,5 +306,10 @@ fn settings_that_the_models_do_not_read_and_tensors_that_are_wrong_are_refused()
         let nan = f32::NAN.to_le_bytes().repeat(WIDTH);
         damaged.insert("output_norm.weight", Stored { dtype: DType::F32, shape: vec![WIDTH], bytes: Bytes::from(nan) });
         assert!(matches!(load(damaged), Err(LoadError::NotFinite(_))));
+        let mut damaged = all();
+        let infinite = f32::INFINITY.to_le_bytes().repeat(WIDTH * FEED_FORWARD);
+        let shape = vec![WIDTH, FEED_FORWARD];
+        damaged.insert("blk.0.ffn_down.weight", Stored { dtype: DType::F32, shape, bytes: Bytes::from(infinite) });
+        assert!(matches!(load(damaged), Err(LoadError::NotFinite(name)) if name == "blk.0.ffn_down.weight"));
     }
 }

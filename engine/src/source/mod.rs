@@ -94,6 +94,20 @@ impl Source {
         self.tensors.get(name).map(|t| t.shape.as_slice())
     }
 
+    /// Rows of the token embedding; a number of tokens that is stated must be the same.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`], [`LoadError::Setting`].
+    pub fn vocabulary(&self) -> Result<usize, LoadError> {
+        const NAME: &str = "token_embd.weight";
+        let rows = self.shape(NAME).and_then(|shape| shape.first().copied());
+        let rows = rows.ok_or_else(|| LoadError::MissingTensor(NAME.to_owned()))?;
+        match self.settings.number("vocab_size")?.filter(|&stated| stated != rows) {
+            Some(stated) => Err(self.settings.refuse("vocab_size", stated, format!("and {NAME} has {rows} rows"))),
+            None => Ok(rows),
+        }
+    }
+
     /// Takes a tensor of a shape, as stored.
     ///
     /// # Errors

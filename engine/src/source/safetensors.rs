@@ -1,7 +1,7 @@
 //! A checkpoint of transformers as a [`Source`]: tensors under GGUF's names, mapped and not copied.
 //!
-//! What differs from GGUF is told apart here: Gemma's norms are stored without the 1 that is added to them, Llama 3's rotary
-//! factors are computed from the configuration, and rows of queries and keys are in transformers' order.
+//! What differs from GGUF is told apart here: Gemma's norms are stored without the 1 that is added to them, Llama 3's and
+//! Phi 3's rotary factors come from the configuration, and rows of queries and keys are in transformers' order.
 
 mod folder;
 mod names;
@@ -11,6 +11,7 @@ mod tests;
 pub use folder::{Checkpoint, CheckpointError, CheckpointProblem};
 
 use super::{RowOrder, Settings, Source, Stored};
+use crate::spec::ROPE_FACTORS;
 use crate::{LoadError, Pooling};
 use bytes::Bytes;
 use names::Name;
@@ -50,6 +51,10 @@ impl Source {
         }
         if let Some(factors) = config.rope_factors() {
             tensors.push(("rope_freqs.weight".to_owned(), floats(factors)));
+        }
+        if let Some((long, short)) = config.long_factors() {
+            let [long_name, short_name] = ROPE_FACTORS.map(str::to_owned);
+            tensors.extend([(long_name, floats(long.to_vec())), (short_name, floats(short.to_vec()))]);
         }
         Ok(Self::new(config.architecture, RowOrder::HuggingFace, settings(config, pooling), tensors))
     }

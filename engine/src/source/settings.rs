@@ -1,6 +1,7 @@
 //! A model's settings under GGUF's names, read with errors that name the whole key.
 
-use crate::LoadError;
+use crate::{LoadError, Pooling};
+use rbee_model::format::{self, Uncomputed};
 use rbee_model::gguf::{Header, Value};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -25,8 +26,9 @@ impl Settings {
         let architecture = header.architecture();
         let bare = |key: &str| key.strip_prefix(architecture).and_then(|k| k.strip_prefix('.')).map(str::to_owned);
         let entry = |(key, value): (&String, &Value)| (bare(key).unwrap_or_else(|| key.clone()), value.clone());
-        // Arrays of strings are vocabularies, which no engine reads.
-        let read = header.metadata().iter().filter(|(key, _)| header.strings(key).is_none());
+        // The lists of a vocabulary are long, and no engine reads them.
+        let read =
+            header.metadata().iter().filter(|(key, value)| !(key.starts_with("tokenizer.") && value.array().is_some()));
         Self::new(architecture, read.map(entry))
     }
 
@@ -69,27 +71,44 @@ impl Settings {
         }
     }
 
-    /// A finite number, if it is stated.
+    /// Refuses settings that change what a model of this architecture computes, and that nothing here computes.
+    ///
+    /// # Errors
+    /// [`LoadError::Setting`] names the first.
+    pub fn check(&self, architecture: &str) -> Result<(), LoadError> {
+        match format::uncomputed(architecture, |name| self.get(name)) {
+            Some(Uncomputed { name, value, why }) => Err(self.refuse(name, value, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// How hidden states become one embedding; the mean where nothing or "none" is stated.
+    ///
+    /// # Errors
+    /// [`LoadError::Setting`] if it is a way that is not computed.
+    pub fn pooling(&self) -> Result<Pooling, LoadError> {
+        const NAME: &str = "pooling_type";
+        match self.number(NAME)? {
+            None | Some(0 | 1) => Ok(Pooling::Mean),
+            Some(2) => Ok(Pooling::Cls),
+            Some(3) => Ok(Pooling::Last),
+            Some(found) => Err(self.refuse(NAME, found, "supported: 1 (mean), 2 (cls), 3 (last)")),
+        }
+    }
+
+    /// A finite number that can be meant, if it is stated.
     ///
     /// # Errors
     /// [`LoadError::Setting`] if it is something else.
     pub fn float(&self, name: &str) -> Result<Option<f64>, LoadError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_f64().or_else(|| value.as_u64().map(|n| n as f64));
-        match number.filter(|n| n.is_finite()) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.refuse(name, value, "a finite number is needed")),
-        }
-    }
-
-    /// A finite number above 0, if it is stated.
-    ///
-    /// # Errors
-    /// [`LoadError::Setting`] if it is something else.
-    pub fn positive(&self, name: &str) -> Result<Option<f64>, LoadError> {
-        match self.float(name)? {
-            Some(number) if number <= 0.0 => Err(self.refuse(name, number, "a number above 0 is needed")),
-            other => Ok(other),
+        match (number.filter(|n| n.is_finite()), format::range_of(name)) {
+            (Some(number), Some(range)) if !range.holds(number) => {
+                Err(self.refuse(name, number, format!("{range} is needed")))
+            }
+            (Some(number), _) => Ok(Some(number)),
+            (None, _) => Err(self.refuse(name, value, "a finite number is needed")),
         }
     }
 
@@ -100,14 +119,5 @@ impl Settings {
     pub fn text(&self, name: &str) -> Result<Option<&str>, LoadError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.refuse(name, value, "a text is needed"))
-    }
-
-    /// A yes or no, if it is stated.
-    ///
-    /// # Errors
-    /// [`LoadError::Setting`] if it is something else.
-    pub fn flag(&self, name: &str) -> Result<Option<bool>, LoadError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| self.refuse(name, value, "true or false is needed"))
     }
 }

@@ -1,8 +1,9 @@
-//! Writes the random models whose numbers are compared with llama.cpp's, and tinybee: `models FOLDER`, or only their headers, as
-//! seeds for a fuzzer: `models FOLDER --headers`.
+//! Writes the random models whose numbers are compared with llama.cpp's, and tinybee: `models FOLDER`, or only their headers and those
+//! of candle-transformers' architectures, as seeds for a fuzzer: `models FOLDER --headers`.
 
 use std::path::PathBuf;
 
+use rbee_model::format::FALLBACKS;
 use rbee_model::gguf::Header;
 use rbee_model::{builtin, testing};
 
@@ -13,7 +14,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&folder)?;
     let tinybee = builtin::get("tinybee").ok_or("tinybee is built in")?;
     let random = testing::models().into_iter().map(|model| (model.name, model.spec.file().bytes()));
-    for (name, mut bytes) in random.chain([("tinybee".to_owned(), tinybee.bytes.to_vec())]) {
+    let seeds = if headers { FALLBACKS } else { &[] };
+    let seeds =
+        seeds.iter().filter_map(|name| Some(((*name).to_owned(), testing::ModelSpec::of(name)?.file().bytes())));
+    for (name, mut bytes) in random.chain(seeds).chain([("tinybee".to_owned(), tinybee.bytes.to_vec())]) {
         if headers {
             bytes.truncate(Header::from_bytes(&bytes)?.data_offset() as usize);
         }

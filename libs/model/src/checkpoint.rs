@@ -1,7 +1,7 @@
 //! Checkpoints as transformers writes them: `config.json`, read into the settings that a GGUF file of the model would have.
 //!
 //! A model has one set of settings whichever file it comes from: [`Config::metadata`] gives them under GGUF's keys, and
-//! [`Config::rope_factors`] what GGUF holds in the tensor `rope_freqs.weight`. Keys:
+//! [`Config::rope_factors`] and [`Config::long_factors`] what GGUF holds in tensors. Keys:
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod encoder;
@@ -14,12 +14,15 @@ mod tests;
 
 pub use rope::{Rope, Scaling};
 
+use crate::shown::shown;
 use keys::Keys;
 
 /// The usual name of the file.
 pub const FILE_NAME: &str = "config.json";
 /// Longest `config.json` that is read, in bytes.
-pub const LIMIT_BYTES: u64 = 1 << 24;
+pub const LIMIT_BYTES: u64 = 1 << 20;
+/// Most values that a `config.json` may hold; in memory each takes many times what it takes in the file.
+const VALUES: usize = 1 << 14;
 
 /// Classes of transformers that are served, and the architecture under which GGUF knows each.
 pub const CLASSES: &[(&str, &str)] = &[
@@ -35,22 +38,30 @@ pub const CLASSES: &[(&str, &str)] = &[
     ("BertForPreTraining", "bert"),
 ];
 
-/// Why a `config.json` is refused. Every message names the file and the key.
+/// Why a `config.json` is refused. Every message names the file and the key, and shows of the file only what is harmless to print.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     #[error("config.json is no sound JSON: {0}")]
     Json(String),
+    #[error(
+        "config.json has {bytes} bytes and up to {values} values; at most {LIMIT_BYTES} bytes and {VALUES} values are read"
+    )]
+    TooLarge { bytes: usize, values: usize },
     #[error("config.json: {0} is missing")]
     Missing(String),
-    #[error("config.json: {key} is {found}; it must be {expected}")]
+    #[error("config.json: {key} is {}; it must be {expected}", shown(found))]
     Type { key: String, found: String, expected: &'static str },
-    #[error("config.json: {key} is {found}; it must be {expected}")]
+    #[error("config.json: {key} is {}; it must be {expected}", shown(found))]
     Range { key: String, found: String, expected: String },
     #[error("config.json: {0}")]
     Contradiction(String),
-    #[error("config.json: architectures names {found:?}, which is not supported; supported: {}", class_names())]
+    #[error(
+        "config.json: architectures names \"{}\", which is not supported; supported: {}",
+        shown(found),
+        class_names()
+    )]
     Class { found: String },
-    #[error("config.json: {key} {found:?} is not supported; {advice}")]
+    #[error("config.json: {key} \"{}\" is not supported; {advice}", shown(found))]
     Unsupported { key: String, found: String, advice: String },
 }
 
@@ -95,11 +106,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and what it must be.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| ConfigError::Json(e.to_string()))?;
-        let serde_json::Value::Object(object) = &value else {
-            return Err(ConfigError::Json("it is no object".to_owned()));
-        };
-        let keys = Keys::new(object);
+        let object = object(text)?;
+        let keys = Keys::new(&object);
         let architecture = architecture(&keys)?;
         refuse_quantized(&keys)?;
         match architecture {
@@ -107,6 +115,16 @@ impl Config {
             _ => decoder(&keys, architecture),
         }
     }
+}
+
+/// The object that a file holds.
+fn object(text: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, ConfigError> {
+    // Every value but the first stands behind one of these, or behind a key that does.
+    let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    if text.len() as u64 > LIMIT_BYTES || values > VALUES {
+        return Err(ConfigError::TooLarge { bytes: text.len(), values });
+    }
+    serde_json::from_slice(text).map_err(|e| ConfigError::Json(e.to_string()))
 }
 
 fn architecture(keys: &Keys<'_>) -> Result<&'static str, ConfigError> {
@@ -149,6 +167,12 @@ fn decoder(keys: &Keys<'_>, architecture: &'static str) -> Result<Config, Config
             return Err(ConfigError::Contradiction(text));
         }
     };
+    if keys.boolean("is_causal")? == Some(false) {
+        return Err(unsupported(keys, "is_causal", "no token sees later ones here"));
+    }
+    if keys.boolean("use_bidirectional_attention")? == Some(true) {
+        return Err(unsupported(keys, "use_bidirectional_attention", "no token sees later ones here"));
+    }
     let block_count = keys.required("num_hidden_layers", 1, 1 << 12)?;
     activation(keys, if gemma { "gelu_pytorch_tanh" } else { "silu" })?;
     let context_length = keys.required("max_position_embeddings", 1, 1 << 30)?;
@@ -162,14 +186,14 @@ fn decoder(keys: &Keys<'_>, architecture: &'static str) -> Result<Config, Config
         head_count_kv,
         head_length,
         vocab_size: keys.required("vocab_size", 1, 1 << 24)?,
-        epsilon: keys.positive("rms_norm_eps")?.unwrap_or(1e-6),
+        epsilon: keys.within("rms_norm_eps", "attention.layer_norm_rms_epsilon")?.unwrap_or(1e-6),
         // transformers' own defaults where the file is silent.
         tied: keys.boolean("tie_word_embeddings")?.unwrap_or(gemma),
         rope: Some(rope::read(keys, architecture, head_length, context_length)?),
         window: None,
         attention_scale: keys.positive("query_pre_attn_scalar")?.filter(|_| gemma).map(|s| 1.0 / s.sqrt()),
-        attention_softcap: keys.positive("attn_logit_softcapping")?,
-        logit_softcap: keys.positive("final_logit_softcapping")?,
+        attention_softcap: keys.within("attn_logit_softcapping", "attn_logit_softcapping")?,
+        logit_softcap: keys.within("final_logit_softcapping", "final_logit_softcapping")?,
         token_types: 0,
     };
     if architecture != "gemma2" && config.attention_softcap.is_some() {

@@ -1,6 +1,11 @@
 //! What the worker can serve: formats, architectures, quantizations.
 
+mod settings;
+
+pub use settings::{RANGES, Range, Uncomputed, range_of, uncomputed};
+
 use crate::gguf::{DType, Header};
+use crate::shown::shown;
 
 /// Architectures of decoders that the engine computes itself, as in `general.architecture`.
 pub const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
@@ -46,7 +51,7 @@ const PICKLES: &[&str] = &[".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"];
 pub enum UnsupportedFormat {
     #[error("{file} is a pickle file, and those are never opened; supported: GGUF, safetensors")]
     Pickle { file: String },
-    #[error("architecture {found:?} is not supported; supported: {}", architecture_names())]
+    #[error("architecture \"{}\" is not supported; supported: {}", shown(found), architecture_names())]
     Architecture { found: String },
     #[error("quantization {found} (tensor {tensor:?}) is not supported; supported: {}", dtype_names())]
     Quantization { found: DType, tensor: String },
@@ -54,6 +59,8 @@ pub enum UnsupportedFormat {
     Split { count: u64 },
     #[error("a mixture of {count} experts is not supported; supported: dense models of {}", architecture_names())]
     Experts { count: u64 },
+    #[error("setting {key} is {}, {why}; the model would answer wrongly", shown(value))]
+    Setting { key: String, value: String, why: String },
 }
 
 fn architecture_names() -> String {
@@ -91,6 +98,10 @@ pub fn check(header: &Header) -> Result<(), UnsupportedFormat> {
     if let Some(count) = header.arch_u64("expert_count").filter(|&n| n > 0) {
         return Err(UnsupportedFormat::Experts { count });
     }
+    let setting = |name: &str| header.get(&format!("{architecture}.{name}"));
+    if let Some(Uncomputed { name, value, why }) = uncomputed(architecture, setting) {
+        return Err(UnsupportedFormat::Setting { key: format!("{architecture}.{name}"), value, why });
+    }
     match header.tensors().iter().find(|t| !DTYPES.contains(&t.dtype)) {
         Some(t) => Err(UnsupportedFormat::Quantization { found: t.dtype, tensor: t.name.clone() }),
         None => Ok(()),
@@ -115,6 +126,12 @@ mod tests {
                 && text.contains("supported: llama, qwen2, qwen3, gemma2, gemma3, phi3, glm4, phi2, bert"),
             "{text}"
         );
+        let odd = header(llama().with("llama.attention.causal", Value::Bool(false)));
+        let text = check(&odd).unwrap_err().to_string();
+        assert!(text.starts_with("setting llama.attention.causal is false, only true is computed"), "{text}");
+        let other = GgufFile::new().with("general.architecture", Value::String("\u{1b}[31m".into()));
+        let text = check(&header(other)).unwrap_err().to_string();
+        assert!(text.starts_with("architecture \"\\u{1b}[31m\" is not"), "{text}");
         let split = header(llama().with("split.count", Value::U16(3)));
         assert_eq!(check(&split), Err(UnsupportedFormat::Split { count: 3 }));
         let odd = header(llama().tensor("extra.weight", DType::IQ4_XS, &[256], vec![0; 136]));

@@ -9,6 +9,8 @@ pub mod gguf;
 pub mod memory;
 pub mod reference;
 pub mod safetensors;
+mod shown;
 pub mod testing;
 
 pub use reference::ModelRef;
+pub use shown::shown;

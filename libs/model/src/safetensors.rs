@@ -1,7 +1,7 @@
 //! Safetensors: the header of a checkpoint file, read and checked before anything of the file is believed.
 //!
 //! A file is the header's length (8 bytes, little-endian), the header (JSON) and the data. [`Header::read`] takes any
-//! reader and the file's length, allocates in proportion to what it has read, and returns only headers whose tensors fill
+//! reader and the file's length, holds no more of the header than its tensors, and returns only headers whose tensors fill
 //! the data without holes or overlaps. Layout: <https://github.com/huggingface/safetensors#format>.
 
 mod index;
@@ -12,18 +12,22 @@ mod tests;
 pub use index::Index;
 
 use crate::gguf::DType;
-use std::collections::BTreeMap;
+use crate::shown::shown;
 use std::fmt;
 use std::io::{ErrorKind, Read};
 
 /// What a header may hold at most. A header that asks for more is refused.
 pub mod limits {
-    /// Bytes of the header.
-    pub const HEADER_BYTES: u64 = 100_000_000;
-    /// Tensors.
-    pub const TENSORS: usize = 1 << 16;
+    /// Bytes of the header: 256 for each of the most tensors, twice of what is usual.
+    pub const HEADER_BYTES: u64 = 1 << 23;
+    /// Bytes of an index.
+    pub const INDEX_BYTES: u64 = 1 << 23;
+    /// Tensors of a file, and of all files of a checkpoint.
+    pub const TENSORS: usize = 1 << 15;
     /// Bytes of a tensor's name.
-    pub const NAME_BYTES: usize = 1 << 10;
+    pub const NAME_BYTES: usize = 256;
+    /// Entries of the metadata.
+    pub const METADATA: usize = 1 << 10;
     /// Dimensions of a tensor.
     pub const DIMENSIONS: usize = 8;
     /// Files of one checkpoint.
@@ -118,7 +122,6 @@ pub struct Tensor {
 /// A header that was read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    metadata: BTreeMap<String, String>,
     /// By where they lie.
     tensors: Vec<Tensor>,
     data_offset: u64,
@@ -147,20 +150,11 @@ impl Header {
         if length > file_bytes - 8 {
             return Err(SafetensorsError::HeaderLength { length, file_bytes });
         }
-        let text = take(&mut reader, length)?;
-        if text.first() != Some(&b'{') {
-            return Err(SafetensorsError::Start);
-        }
-        let json::Entries { metadata, entries } = json::parse(&text)?;
+        let entries = json::parse(reader, length)?;
         let mut tensors = entries.into_iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
         let data_offset = 8 + length;
         check_layout(&mut tensors, file_bytes - data_offset)?;
-        Ok(Self { metadata, tensors, data_offset, file_bytes })
-    }
-
-    /// Free text about the file, for example `format`.
-    pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        Ok(Self { tensors, data_offset, file_bytes })
     }
 
     /// All tensors, in the order of their data.
@@ -197,7 +191,7 @@ pub enum SafetensorsError {
     TooMany { what: &'static str, count: u64, limit: u64 },
     #[error("not a safetensors file: the header does not begin with {{")]
     Start,
-    #[error("safetensors header is no sound JSON: {0}")]
+    #[error("safetensors header is no sound JSON: {}", shown(_0))]
     Json(String),
     #[error("safetensors tensor {name:?} has the unknown data type {found:?}")]
     ElementType { name: String, found: String },
@@ -211,9 +205,12 @@ pub enum SafetensorsError {
     Overlap { first: String, second: String },
     #[error("safetensors file has a hole: bytes {start} to {end} of the data belong to no tensor")]
     Hole { start: u64, end: u64 },
-    #[error("safetensors index is no sound JSON: {0}")]
+    #[error("safetensors index is no sound JSON: {}", shown(_0))]
     IndexJson(String),
-    #[error("safetensors index names the file {0:?}; a name that ends in .safetensors, without a folder, is needed")]
+    #[error(
+        "safetensors index names the file \"{}\"; a name that ends in .safetensors, without a folder, is needed",
+        shown(_0)
+    )]
     FileName(String),
     #[error("safetensors index and files disagree about the tensor {name:?}: {problem}")]
     Index { name: String, problem: String },
@@ -226,21 +223,10 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8], at: u64) -> Result<(), Safete
     })
 }
 
-/// The next `length` bytes, in steps, so that a short reader with a big promise costs one step.
-fn take(reader: &mut impl Read, length: u64) -> Result<Vec<u8>, SafetensorsError> {
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    while bytes.len() < length {
-        let start = bytes.len();
-        bytes.resize(length.min(start + (1 << 16)), 0);
-        fill(reader, &mut bytes[start..], 8 + start as u64)?;
-    }
-    Ok(bytes)
-}
-
 fn tensor((name, entry): (String, json::Entry)) -> Result<Tensor, SafetensorsError> {
-    let Some(element_type) = ElementType::from_name(&entry.dtype) else {
-        return Err(SafetensorsError::ElementType { name, found: entry.dtype });
+    let element_type = match entry.dtype {
+        Ok(element_type) => element_type,
+        Err(found) => return Err(SafetensorsError::ElementType { name, found }),
     };
     let (shape, [start, end]) = (entry.shape.0, entry.data_offsets);
     let bytes = shape.iter().try_fold(element_type.bytes(), |product, &d| product.checked_mul(d));

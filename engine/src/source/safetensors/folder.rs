@@ -6,14 +6,12 @@ use crate::{LoadError, Pooling};
 use bytes::Bytes;
 use rbee_model::checkpoint::{self, Config, ConfigError, pooling};
 use rbee_model::format::{UnsupportedFormat, check_file_name};
-use rbee_model::safetensors::{Header, Index, SafetensorsError};
+use rbee_model::safetensors::{Header, Index, SafetensorsError, limits};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
-/// Longest index that is read, in bytes.
-const INDEX_BYTES: u64 = 100_000_000;
 
 /// A checkpoint whose configuration and headers were read and checked, and whose files are mapped.
 pub struct Checkpoint {
@@ -103,11 +101,14 @@ fn open(path: &Path) -> Result<(File, u64), CheckpointProblem> {
     Ok((File::open(path)?, metadata.len()))
 }
 
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointProblem> {
+/// Opens a file of at most that many bytes.
+fn open_short(path: &Path, limit: u64) -> Result<File, CheckpointProblem> {
     let (file, found) = open(path)?;
-    if found > limit {
-        return Err(CheckpointProblem::TooLong { found, limit });
-    }
+    if found > limit { Err(CheckpointProblem::TooLong { found, limit }) } else { Ok(file) }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointProblem> {
+    let file = open_short(path, limit)?;
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -132,25 +133,30 @@ fn weights(folder: &Path, named: Option<String>) -> Result<Vec<(Header, Bytes)>,
     let index = match index_path.exists() && (named.is_some() || !folder.join(SINGLE).exists()) {
         false => None,
         true => {
-            let text = at(&index_path, read(&index_path, INDEX_BYTES))?;
-            let index = at(&index_path, Index::parse(&text).map_err(Into::into))?;
+            let file = at(&index_path, open_short(&index_path, limits::INDEX_BYTES))?;
+            let index = at(&index_path, Index::read(file).map_err(Into::into))?;
             // A file beside those of the index is a model of its own.
-            Some(index).filter(|index| named.is_none() || index.files().contains(&single.as_str()))
+            Some(index).filter(|index| named.is_none() || index.files().contains(&single))
         }
     };
     let names: Vec<String> = match &index {
-        Some(index) => index.files().into_iter().map(str::to_owned).collect(),
+        Some(index) => index.files().to_vec(),
         None if folder.join(&single).exists() => vec![single],
         None => return Err(no_weights(folder)),
     };
     let mut files = Vec::with_capacity(names.len());
     for name in &names {
         let path = folder.join(name);
-        files.push(at(&path, map(&path))?);
+        let (header, bytes) = at(&path, map(&path))?;
+        // Before the next is read, so that all files together hold no more tensors than the index.
+        if let Some(index) = &index {
+            at(&index_path, index.check(name, &header).map_err(Into::into))?;
+        }
+        files.push((header, bytes));
     }
     if let Some(index) = &index {
-        let headers: Vec<(&str, &Header)> = names.iter().map(String::as_str).zip(files.iter().map(|f| &f.0)).collect();
-        at(&index_path, index.check(&headers).map_err(Into::into))?;
+        let headers: Vec<&Header> = files.iter().map(|(header, _)| header).collect();
+        at(&index_path, index.check_all(&headers).map_err(Into::into))?;
     }
     Ok(files)
 }

@@ -198,6 +198,48 @@ fn a_checkpoint_gives_the_numbers_of_the_gguf_file_with_the_same_weights() {
 }
 
 #[test]
+fn factors_of_a_checkpoint_for_long_contexts_give_the_numbers_of_the_gguf_file_that_has_them_as_tensors() {
+    let spec =
+        ModelSpec { width: 64, head_length: 32, feed_forward: 128, ..ModelSpec::of("phi3").expect("it is known") };
+    let factors = |first: f32| (0..16).map(|i| first + i as f32 / 8.0).collect::<Vec<f32>>();
+    let (long, short) = (factors(2.0), factors(1.0));
+    let magnitude = (1.0 + (512f64 / 48.0).ln() / 48f64.ln()).sqrt();
+    let tensor = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let gguf = spec
+        .file()
+        .with("phi3.rope.scaling.type", gguf::Value::String("longrope".into()))
+        .with("phi3.rope.scaling.original_context_length", gguf::Value::U32(48))
+        .with("phi3.rope.scaling.attn_factor", gguf::Value::F32(magnitude as f32))
+        .tensor("rope_factors_long.weight", DType::F32, &[16], tensor(&long))
+        .tensor("rope_factors_short.weight", DType::F32, &[16], tensor(&short));
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &spec, 1);
+    let mut config = config(&spec);
+    config["original_max_position_embeddings"] = json!(48);
+    config["rope_scaling"] = json!({"type": "longrope", "long_factor": long, "short_factor": short});
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let mut seen = Vec::new();
+    for context in [48, 64] {
+        let numbers = |source: Source| {
+            let options = Options { slots: 1, context_length: context, threads: 2, device: Default::default() };
+            let mut engine = load(source, options, &mut |_| {}).expect("it loads");
+            let tokens: Vec<u32> = (0..40).map(|i| (i * i + 3 * i) % 90).collect();
+            engine
+                .step(&[Chunk { slot: 0, position: 0, tokens: &tokens, output: Output::Logits }])
+                .expect("a step")
+                .remove(0)
+        };
+        let expected = numbers(gguf_source(&gguf).1);
+        let found = numbers(Checkpoint::open(folder.path()).expect("it opens").source().expect("it is sound"));
+        let size = expected.iter().map(|v| v.abs()).fold(0.0, f32::max);
+        let worst = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+        assert!(size > 0.5 && worst < 1e-3 * size, "{context}: {worst} of {size}");
+        seen.push(found);
+    }
+    assert_ne!(seen[0], seen[1], "each length turns by its own factors");
+}
+
+#[test]
 fn a_window_and_a_scale_of_a_checkpoint_are_computed_with() {
     let spec = ModelSpec { layers: 1, ..ModelSpec::default() };
     let folder = tempfile::tempdir().unwrap();
@@ -225,6 +267,24 @@ fn a_window_and_a_scale_of_a_checkpoint_are_computed_with() {
     let mut scaled = config(&gemma);
     scaled["query_pre_attn_scalar"] = json!(gemma.head_length * 100);
     assert!(!near(&usual, &numbers(opened(scaled), Output::Logits)));
+}
+
+#[test]
+fn a_number_of_tokens_that_is_not_the_embedding_s_is_refused() {
+    for architecture in ["llama", "bert"] {
+        let spec = ModelSpec::of(architecture).expect("the writer knows it");
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &spec, 1);
+        for stated in [5, 100_000] {
+            let mut config = config(&spec);
+            config["vocab_size"] = json!(stated);
+            fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+            let source = Checkpoint::open(folder.path()).expect("it opens").source().expect("it is read");
+            let options = Options { slots: 1, context_length: 64, threads: 1, device: Default::default() };
+            let text = load(source, options, &mut |_| {}).err().expect("it is refused").to_string();
+            assert!(text.contains(&format!("{architecture}.vocab_size\" is {stated}, and token_embd")), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn bert(keys: &Keys<'_>) -> Result<Config, ConfigError> {
         head_count_kv: head_count,
         head_length: embedding_length / head_count,
         vocab_size: keys.required("vocab_size", 1, 1 << 24)?,
-        epsilon: keys.positive("layer_norm_eps")?.unwrap_or(1e-12),
+        epsilon: keys.within("layer_norm_eps", "attention.layer_norm_epsilon")?.unwrap_or(1e-12),
         tied: true,
         rope: None,
         window: None,

@@ -1,6 +1,7 @@
 //! Typed reading of a JSON object; `null` is the same as a key that is not there.
 
 use super::ConfigError;
+use crate::format::range_of;
 use serde_json::{Map, Value};
 
 /// An object and where in the file it is.
@@ -68,6 +69,18 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A number that can be meant for what GGUF calls `setting`.
+    pub fn within(&self, key: &str, setting: &str) -> Result<Option<f64>, ConfigError> {
+        let number = self.positive(key)?;
+        match (number, range_of(setting)) {
+            (Some(x), Some(range)) if !range.holds(x) => {
+                let found = self.text(key);
+                Err(ConfigError::Range { key: self.name(key), found, expected: range.to_string() })
+            }
+            _ => Ok(number),
+        }
+    }
+
     pub fn required_positive(&self, key: &str) -> Result<f64, ConfigError> {
         self.positive(key)?.ok_or_else(|| ConfigError::Missing(self.name(key)))
     }
@@ -86,6 +99,14 @@ impl<'a> Keys<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let strings = value.as_array().and_then(|a| a.iter().map(Value::as_str).collect());
         strings.map(Some).ok_or_else(|| self.wrong(key, value, "an array of strings"))
+    }
+
+    /// Numbers above 0.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<f32>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_f64().map(|x| x as f32).filter(|x| *x > 0.0 && x.is_finite());
+        let numbers = value.as_array().and_then(|all| all.iter().map(number).collect());
+        numbers.map(Some).ok_or_else(|| self.wrong(key, value, "an array of finite numbers above 0"))
     }
 
     /// The first of an array of strings that is not empty.

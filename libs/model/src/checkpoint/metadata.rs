@@ -47,14 +47,19 @@ impl Config {
         if let Some(base) = rope.base_window {
             map.float("rope.freq_base_swa", base);
         }
-        match rope.scaling {
+        match &rope.scaling {
             // Llama 3's factors are a tensor.
             Scaling::None | Scaling::Llama3 { .. } => {}
             Scaling::Linear { factor } => {
                 map.string("rope.scaling.type", "linear");
-                map.float("rope.scaling.factor", factor);
+                map.float("rope.scaling.factor", *factor);
             }
-            Scaling::Yarn { factor, original_context, attention_factor, beta_fast, beta_slow } => {
+            Scaling::Long { original_context, magnitude, .. } => {
+                map.string("rope.scaling.type", "longrope");
+                map.int("rope.scaling.original_context_length", *original_context);
+                map.float("rope.scaling.attn_factor", *magnitude);
+            }
+            &Scaling::Yarn { factor, original_context, attention_factor, beta_fast, beta_slow } => {
                 map.string("rope.scaling.type", "yarn");
                 map.float("rope.scaling.factor", factor);
                 map.int("rope.scaling.original_context_length", original_context);

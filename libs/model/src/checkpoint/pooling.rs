@@ -29,9 +29,8 @@ const OTHERS: [&str; 3] =
 /// # Errors
 /// [`ConfigError`] if it asks for something else than one of the modes.
 pub fn parse(text: &[u8]) -> Result<Mode, ConfigError> {
-    let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| ConfigError::Json(e.to_string()))?;
-    let object = value.as_object().ok_or_else(|| ConfigError::Json("it is no object".to_owned()))?;
-    let keys = Keys::new(object);
+    let object = super::object(text)?;
+    let keys = Keys::new(&object);
     let supported = || MODES.map(|(key, _)| key).join(", ");
     for key in OTHERS {
         if keys.boolean(key)? == Some(true) {

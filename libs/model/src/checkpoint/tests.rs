@@ -80,6 +80,38 @@ fn yarn_s_attention_factor_is_given_as_gguf_counts_it() {
 }
 
 #[test]
+fn phi_3_for_long_contexts_has_its_factors_and_the_magnitude_that_belongs_to_them() {
+    let phi = json!({
+        "architectures": ["Phi3ForCausalLM"], "hidden_act": "silu", "hidden_size": 3072, "intermediate_size": 8192,
+        "max_position_embeddings": 131072, "original_max_position_embeddings": 4096, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 32, "rms_norm_eps": 1e-5, "vocab_size": 32064,
+        "rope_scaling": {"type": "longrope", "long_factor": vec![4.0; 48], "short_factor": vec![1.5; 48]},
+    });
+    let config = parse(&phi).expect("a sound configuration");
+    let map = config.metadata();
+    assert_eq!(map["phi3.rope.scaling.type"].as_str(), Some("longrope"));
+    assert_eq!(map["phi3.rope.scaling.original_context_length"].as_u64(), Some(4096));
+    let magnitude = map["phi3.rope.scaling.attn_factor"].as_f64().expect("it is a number");
+    assert!((magnitude - (1.0 + 32f64.ln() / 4096f64.ln()).sqrt()).abs() < 1e-6, "{magnitude}");
+    assert_eq!(config.long_factors(), Some((&[4.0; 48][..], &[1.5; 48][..])));
+    let refused = |change: &dyn Fn(&mut Json), part: &str| {
+        let mut changed = phi.clone();
+        change(&mut changed);
+        let text = parse(&changed).unwrap_err().to_string();
+        assert!(text.contains(part), "{text}");
+    };
+    refused(
+        &|c| c["rope_scaling"]["long_factor"] = json!([1.0]),
+        "rope_scaling.long_factor has 1 numbers; 48 are needed",
+    );
+    refused(&|c| c["rope_scaling"]["short_factor"] = json!(null), "rope_scaling.short_factor is missing");
+    refused(&|c| c["rope_scaling"]["short_factor"][3] = json!(0.0), "rope_scaling.short_factor");
+    refused(&|c| c["rope_scaling"]["short_factor"][3] = json!("x"), "rope_scaling.short_factor");
+    refused(&|c| c["original_max_position_embeddings"] = json!(null), "original_max_position_embeddings is missing");
+    refused(&|c| c["architectures"] = json!(["LlamaForCausalLM"]), "rope_scaling.type \"longrope\"");
+}
+
+#[test]
 fn bert_has_its_settings() {
     let bert = json!({
         "architectures": ["BertModel"], "hidden_act": "gelu", "hidden_size": 384, "intermediate_size": 1536,
@@ -108,13 +140,34 @@ fn what_is_wrong_is_named_by_its_key() {
     refused("num_hidden_layers", json!(4_294_967_295u64), "num_hidden_layers");
     refused("num_key_value_heads", json!(5), "num_key_value_heads 5");
     refused("rms_norm_eps", json!(0.0), "rms_norm_eps is 0.0");
+    refused("rms_norm_eps", json!(1e38), "rms_norm_eps is 1e+38; it must be a number from 1e-30 to 0.1");
     refused("rope_theta", json!(1e300), "rope_theta");
+    refused("rope_theta", json!(1.0), "rope_theta is 1.0");
+    refused("rope_scaling", json!({"type": "linear", "factor": 1e-38}), "rope_scaling.factor is 1e-38");
+    refused("is_causal", json!(false), "is_causal \"false\"");
+    refused("use_bidirectional_attention", json!(true), "use_bidirectional_attention \"true\"");
     refused("hidden_act", json!("gelu"), "hidden_act \"gelu\"");
     refused("quantization_config", json!({"quant_method": "gptq"}), "quantization_config \"gptq\"");
     refused("rope_scaling", json!({"type": "longrope"}), "rope_scaling.type \"longrope\"");
     refused("rope_scaling", json!({"type": "linear"}), "rope_scaling.factor is missing");
     refused("layer_types", json!(["full_attention"]), "layer_types");
     refused("partial_rotary_factor", json!(0.01), "partial_rotary_factor");
+    refused("hidden_size", json!("\u{1b}[31m\n"), "hidden_size is \\u{1b}[31m\\n; it must");
+    refused("architectures", json!([format!("\u{202e}{}", "x".repeat(5000))]), "\"\\u{202e}xxx");
+    refused("quantization_config", json!({"quant_method": "q\n".repeat(5000)}), "\\n… (10000 bytes)");
     assert!(matches!(Config::parse(b"[1]"), Err(ConfigError::Json(_))));
     assert!(matches!(Config::parse(b"{"), Err(ConfigError::Json(_))));
+}
+
+#[test]
+fn a_configuration_of_a_million_values_is_refused_before_one_is_held() {
+    for large in [format!("{{\"a\":[0{}]}}", ",0".repeat(400_000)), format!("[{}0]", "[".repeat(400_000))] {
+        let text = Config::parse(large.as_bytes()).unwrap_err().to_string();
+        assert!(text.contains("at most 1048576 bytes and 16384 values are read"), "{text}");
+        assert!(matches!(pooling::parse(large.as_bytes()), Err(ConfigError::TooLarge { .. })));
+    }
+    let long = with(llama(), "a", json!("x".repeat(1 << 20)));
+    assert!(matches!(parse(&long), Err(ConfigError::TooLarge { .. })));
+    let many = with(llama(), "modules_to_not_convert", json!(vec!["model.layers.10.mlp"; 5000]));
+    assert!(parse(&many).is_ok());
 }

@@ -1,8 +1,8 @@
 //! Whether a header is possible: tensors lie in the file, and the metadata agrees with itself and with them.
 
 use super::shape::Shape;
-use super::{Array, GgufError, Header, Value};
-use crate::format;
+use super::{GgufError, Header, Value, ValueType, limits};
+use crate::format::{self, Range};
 
 /// Every tensor is aligned, lies in the file and shares no byte with another.
 pub(super) fn tensors(header: &Header) -> Result<(), GgufError> {
@@ -30,19 +30,13 @@ pub(super) fn tensors(header: &Header) -> Result<(), GgufError> {
 /// The metadata describes a model that can exist; for architectures that are served also: the one in the tensors.
 pub(super) fn metadata(header: &Header) -> Result<(), GgufError> {
     let meta = Meta(header);
-    let architecture = meta.required_str("general.architecture")?;
+    let architecture = meta.required_name("general.architecture")?;
     let key = |suffix: &str| format!("{architecture}.{suffix}");
     meta.range(&key("block_count"), 1, 1 << 12)?;
     meta.range(&key("embedding_length"), 1, 1 << 20)?;
     meta.range(&key("context_length"), 1, 1 << 30)?;
-    for suffix in ["rope.freq_base", "rope.freq_base_swa", "rope.scaling.factor", "rope.scaling.attn_factor"] {
-        meta.positive_float(&key(suffix))?;
-    }
-    for suffix in ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"] {
-        meta.positive_float(&key(suffix))?;
-    }
-    for suffix in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        meta.float_from_0(&key(suffix))?;
+    for (suffix, range) in format::RANGES {
+        meta.float(&key(suffix), *range)?;
     }
     meta.vocabulary()?;
     if is_checked(header) {
@@ -55,11 +49,15 @@ pub(super) fn metadata(header: &Header) -> Result<(), GgufError> {
 pub(super) struct Meta<'a>(pub(super) &'a Header);
 
 impl Meta<'_> {
-    fn required_str(&self, key: &str) -> Result<&str, GgufError> {
+    fn required_name(&self, key: &str) -> Result<&str, GgufError> {
         match self.0.get(key) {
             None => Err(GgufError::MissingKey(key.to_owned())),
-            Some(Value::String(s)) if !s.is_empty() => Ok(s),
-            Some(other) => Err(wrong_type(key, other, "a string that is not empty")),
+            Some(Value::String(s)) if (1..=limits::NAME_BYTES).contains(&s.len()) => Ok(s),
+            Some(other) if other.value_type() == ValueType::String => {
+                let expected = format!("a string of 1 to {} bytes", limits::NAME_BYTES);
+                Err(GgufError::OutOfRange { key: key.to_owned(), value: other.to_string(), expected })
+            }
+            Some(other) => Err(wrong_type(key, other, "a string")),
         }
     }
 
@@ -69,14 +67,8 @@ impl Meta<'_> {
         match value.as_u64() {
             Some(n) if (min..=max).contains(&n) => Ok(Some(n)),
             // A few architectures give one value per layer.
-            None if value.as_array().is_some() && !is_checked(self.0) => Ok(None),
-            None if matches!(
-                value,
-                Value::String(_) | Value::Array(_) | Value::Bool(_) | Value::F32(_) | Value::F64(_)
-            ) =>
-            {
-                Err(wrong_type(key, value, "an integer"))
-            }
+            None if value.array().is_some() && !is_checked(self.0) => Ok(None),
+            None if !value.is_integer() => Err(wrong_type(key, value, "an integer")),
             _ => Err(GgufError::OutOfRange {
                 key: key.to_owned(),
                 value: value.to_string(),
@@ -89,21 +81,13 @@ impl Meta<'_> {
         self.range(key, min, max)?.ok_or_else(|| GgufError::MissingKey(key.to_owned()))
     }
 
-    fn positive_float(&self, key: &str) -> Result<(), GgufError> {
-        self.float(key, |x| x > 0.0, "a finite number above 0")
-    }
-
-    fn float_from_0(&self, key: &str) -> Result<(), GgufError> {
-        self.float(key, |x| x >= 0.0, "a finite number from 0 on")
-    }
-
-    /// A float that is sane, if the key is there.
-    fn float(&self, key: &str, sane: impl Fn(f64) -> bool, expected: &str) -> Result<(), GgufError> {
+    /// A float in its range, if the key is there.
+    fn float(&self, key: &str, range: Range) -> Result<(), GgufError> {
         let Some(value) = self.0.get(key) else { return Ok(()) };
         match value.as_f64() {
-            Some(x) if x.is_finite() && sane(x) => Ok(()),
+            Some(x) if range.holds(x) => Ok(()),
             Some(x) => {
-                Err(GgufError::OutOfRange { key: key.to_owned(), value: x.to_string(), expected: expected.to_owned() })
+                Err(GgufError::OutOfRange { key: key.to_owned(), value: x.to_string(), expected: range.to_string() })
             }
             None => Err(wrong_type(key, value, "a float")),
         }
@@ -112,18 +96,17 @@ impl Meta<'_> {
     /// Token lists have one length, and special tokens are in the list.
     fn vocabulary(&self) -> Result<(), GgufError> {
         let Some(tokens) = self.0.get("tokenizer.ggml.tokens") else { return Ok(()) };
-        let Value::Array(Array::String(tokens)) = tokens else {
+        let Some((ValueType::String, size)) = tokens.array() else {
             return Err(wrong_type("tokenizer.ggml.tokens", tokens, "an array of strings"));
         };
-        let size = tokens.len();
         if size == 0 {
             return Err(GgufError::Contradiction("tokenizer.ggml.tokens is empty".to_owned()));
         }
         for key in ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"] {
             let Some(value) = self.0.get(key) else { continue };
-            let Value::Array(array) = value else { return Err(wrong_type(key, value, "an array")) };
-            if array.len() != size {
-                return Err(GgufError::Contradiction(format!("{key} has {} elements for {size} tokens", array.len())));
+            let Some((_, len)) = value.array() else { return Err(wrong_type(key, value, "an array")) };
+            if len != size {
+                return Err(GgufError::Contradiction(format!("{key} has {len} elements for {size} tokens")));
             }
         }
         for kind in ["bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "cls"] {
@@ -132,7 +115,7 @@ impl Meta<'_> {
             match value {
                 // -1 is how some writers say that there is none.
                 Value::I32(-1) | Value::U32(u32::MAX) => {}
-                _ if value.as_u64().is_some_and(|id| id < size as u64) => {}
+                _ if value.as_u64().is_some_and(|id| id < size) => {}
                 _ => {
                     let expected = format!("below the number of tokens, {size}");
                     return Err(GgufError::OutOfRange { key, value: value.to_string(), expected });
@@ -143,10 +126,9 @@ impl Meta<'_> {
     }
 }
 
-/// Whether the shapes of this architecture's tensors are known here.
+/// Whether the shapes of this architecture's tensors are known here: of every one that is served.
 fn is_checked(header: &Header) -> bool {
-    let architecture = header.architecture();
-    format::ARCHITECTURES.contains(&architecture) || format::is_encoder(architecture)
+    format::architectures().any(|known| known == header.architecture())
 }
 
 fn wrong_type(key: &str, value: &Value, expected: &'static str) -> GgufError {

@@ -1,8 +1,9 @@
 //! What can be wrong with a GGUF file.
 
 use super::ValueType;
+use crate::shown::shown;
 
-/// Why a file is refused. Every message begins with `GGUF`; the caller adds the path.
+/// Why a file is refused. Every message names GGUF, and shows of the file only what is harmless to print; the caller adds the path.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GgufError {
     #[error("GGUF header cannot be read: {0}")]
@@ -25,17 +26,17 @@ pub enum GgufError {
     Utf8 { what: String, at: u64 },
     #[error("GGUF metadata has a key without a name at byte {0}")]
     EmptyKey(u64),
-    #[error("GGUF metadata key {0:?} is there twice")]
+    #[error("GGUF metadata key {} is there twice", shown(_0))]
     DuplicateKey(String),
-    #[error("GGUF metadata {key} has the unknown value type {code}")]
+    #[error("GGUF metadata {} has the unknown value type {code}", shown(key))]
     ValueType { key: String, code: u32 },
-    #[error("GGUF metadata {key} holds the boolean {value}; a boolean is 0 or 1")]
+    #[error("GGUF metadata {} holds the boolean {value}; a boolean is 0 or 1", shown(key))]
     Bool { key: String, value: u8 },
-    #[error("GGUF metadata {0} is missing")]
+    #[error("GGUF metadata {} is missing", shown(_0))]
     MissingKey(String),
-    #[error("GGUF metadata {key} is of type {found}; it must be {expected}")]
+    #[error("GGUF metadata {} is of type {found}; it must be {expected}", shown(key))]
     WrongType { key: String, found: ValueType, expected: &'static str },
-    #[error("GGUF metadata {key} is {value}; it must be {expected}")]
+    #[error("GGUF metadata {} is {}; it must be {expected}", shown(key), shown(value))]
     OutOfRange { key: String, value: String, expected: String },
     #[error("GGUF metadata contradicts itself: {0}")]
     Contradiction(String),

@@ -1,9 +1,10 @@
 //! GGUF: the header of a model file, read and checked before anything of the file is believed.
 //!
 //! [`Header::read`] takes any reader and the file's length and reads the header only, so a file of many gigabytes costs
-//! as much as its metadata. It allocates no more than what it has read, and returns only headers whose tensors lie in the file
+//! as much as its metadata. It keeps what somebody reads, within [`limits`], and returns only headers whose tensors lie in the file
 //! and whose metadata agrees with them. Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
+mod bytes;
 mod check;
 mod dtype;
 mod error;
@@ -11,27 +12,42 @@ mod read;
 mod shape;
 mod summary;
 mod value;
+mod values;
 
 pub use dtype::DType;
 pub use error::GgufError;
 pub use summary::Summary;
-pub use value::{Array, StringArray, Value, ValueType};
+pub use value::{Array, Omitted, StringArray, Value, ValueType};
 
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use values::Keep;
+
 /// What a header may hold at most. A header that asks for more is refused.
 pub mod limits {
     /// Key-value pairs of metadata.
-    pub const KEY_VALUES: u64 = 1 << 16;
+    pub const KEY_VALUES: u64 = 1 << 13;
     /// Tensors.
-    pub const TENSORS: u64 = 1 << 16;
+    pub const TENSORS: u64 = 1 << 15;
     /// Elements of all arrays together.
     pub const ELEMENTS: u64 = 1 << 24;
+    /// Elements of one of the lists that make a vocabulary.
+    pub const TOKENS: u64 = 1 << 20;
+    /// Bytes of the lists that make a vocabulary, in memory. The largest that are known take half of it.
+    pub const VOCABULARY_BYTES: u64 = 24 << 20;
+    /// Bytes of one string in those lists.
+    pub const TOKEN_BYTES: u64 = 1 << 16;
+    /// Bytes of all other strings and arrays that are kept. What comes later is checked and omitted.
+    pub const OTHER_BYTES: u64 = 1 << 20;
     /// Bytes of one string.
     pub const STRING_BYTES: u64 = 1 << 25;
     /// Bytes of a metadata key.
     pub const KEY_BYTES: u64 = 1 << 10;
+    /// Bytes of all keys together.
+    pub const KEYS_BYTES: u64 = 1 << 20;
+    /// Bytes of the name of an architecture.
+    pub const NAME_BYTES: usize = 64;
     /// Bytes of a tensor's name.
     pub const TENSOR_NAME_BYTES: u64 = 64;
     /// Arrays in arrays.
@@ -82,7 +98,20 @@ impl Header {
     /// [`GgufError`] says what is wrong; [`GgufError::Truncated`] with `at` below `file_bytes` means that the reader ended
     /// before the header did.
     pub fn read(reader: impl Read, file_bytes: u64) -> Result<Self, GgufError> {
-        let header = read::header(reader, file_bytes)?;
+        Self::read_and_keep(reader, file_bytes, Keep::All)
+    }
+
+    /// As [`Header::read`], with the same checks, but of the tokenizer only the lengths are kept: enough for [`Header::summary`]
+    /// and [`crate::format::check`], in much less memory.
+    ///
+    /// # Errors
+    /// As [`Header::read`].
+    pub fn read_without_tokenizer(reader: impl Read, file_bytes: u64) -> Result<Self, GgufError> {
+        Self::read_and_keep(reader, file_bytes, Keep::Lengths)
+    }
+
+    fn read_and_keep(reader: impl Read, file_bytes: u64, keep: Keep) -> Result<Self, GgufError> {
+        let header = read::header(reader, file_bytes, keep)?;
         check::tensors(&header)?;
         check::metadata(&header)?;
         Ok(header)

@@ -8,7 +8,7 @@ use crate::format;
 
 /// The shape of a transformer, as its metadata states it. Lengths are numbers of elements.
 pub(super) struct Shape {
-    encoder: bool,
+    form: Form,
     layers: u64,
     embedding: u64,
     /// Of one head.
@@ -23,6 +23,15 @@ pub(super) struct Shape {
     /// Dimensions of a head that are rotated.
     rotated: u64,
     vocabulary: Option<u64>,
+}
+
+/// Which parts a model has.
+enum Form {
+    Encoder,
+    /// Attention, then feed-forward, with norms by the root mean square.
+    Decoder,
+    /// Attention and feed-forward side by side behind one layer norm, with biases everywhere: Phi 2's.
+    Parallel,
 }
 
 impl Shape {
@@ -47,7 +56,11 @@ impl Shape {
         meta.range(&name("attention.sliding_window"), 0, 1 << 30)?;
         meta.range(&name("rope.scaling.original_context_length"), 0, 1 << 30)?;
         Ok(Self {
-            encoder: format::is_encoder(architecture),
+            form: match architecture {
+                "phi2" => Form::Parallel,
+                encoder if format::is_encoder(encoder) => Form::Encoder,
+                _ => Form::Decoder,
+            },
             layers: meta.required_range(&name("block_count"), 1, 1 << 12)?,
             embedding,
             key_length,
@@ -75,11 +88,17 @@ impl Shape {
             (None, None) => 0,
         };
         tensors.required("token_embd.weight", &[self.embedding, vocabulary])?;
-        if self.encoder {
-            self.encoder(&tensors)?;
-        } else {
-            tensors.optional("output.weight", &[self.embedding, vocabulary])?;
-            self.decoder(&tensors)?;
+        match self.form {
+            Form::Encoder => self.encoder(&tensors)?,
+            Form::Decoder => {
+                tensors.optional("output.weight", &[self.embedding, vocabulary])?;
+                self.decoder(&tensors)?;
+            }
+            Form::Parallel => {
+                tensors.required("output.weight", &[self.embedding, vocabulary])?;
+                tensors.required("output.bias", &[vocabulary])?;
+                self.parallel(&tensors)?;
+            }
         }
         match header.tensors.iter().find(|t| block_of(&t.name).is_some_and(|block| block >= self.layers)) {
             Some(tensor) => Err(GgufError::Contradiction(format!(
@@ -127,10 +146,7 @@ impl Shape {
 
     fn encoder(&self, tensors: &Tensors<'_>) -> Result<(), GgufError> {
         let (embedding, ff) = (self.embedding, self.feed_forward);
-        let layer_norm = |name: &str| {
-            tensors.required(&format!("{name}.weight"), &[embedding])?;
-            tensors.required(&format!("{name}.bias"), &[embedding])
-        };
+        let layer_norm = |name: &str| self.layer_norm(tensors, name);
         tensors.required("position_embd.weight", &[embedding, self.context])?;
         layer_norm("token_embd_norm")?;
         for layer in 0..self.layers {
@@ -146,6 +162,28 @@ impl Shape {
             layer_norm(&name("layer_output_norm"))?;
         }
         Ok(())
+    }
+
+    fn parallel(&self, tensors: &Tensors<'_>) -> Result<(), GgufError> {
+        let (embedding, ff) = (self.embedding, self.feed_forward);
+        self.layer_norm(tensors, "output_norm")?;
+        for layer in 0..self.layers {
+            let name = |part: &str| format!("blk.{layer}.{part}");
+            self.layer_norm(tensors, &name("attn_norm"))?;
+            self.attention_inputs(tensors, layer)?;
+            for (part, columns, rows) in
+                [("attn_output", self.output, embedding), ("ffn_up", embedding, ff), ("ffn_down", ff, embedding)]
+            {
+                tensors.required(&name(&format!("{part}.weight")), &[columns, rows])?;
+                tensors.required(&name(&format!("{part}.bias")), &[rows])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn layer_norm(&self, tensors: &Tensors<'_>, name: &str) -> Result<(), GgufError> {
+        tensors.required(&format!("{name}.weight"), &[self.embedding])?;
+        tensors.required(&format!("{name}.bias"), &[self.embedding])
     }
 
     /// Queries, keys and values: one matrix each, or all in one.
@@ -176,7 +214,7 @@ fn rotated(meta: &Meta<'_>, key: &str, key_length: u64) -> Result<u64, GgufError
 
 /// The number of tokens, where the header says it.
 fn vocabulary(meta: &Meta<'_>, key: &str) -> Result<Option<u64>, GgufError> {
-    let tokens = meta.0.strings("tokenizer.ggml.tokens").map(|t| t.len() as u64);
+    let tokens = meta.0.get("tokenizer.ggml.tokens").and_then(|tokens| tokens.array()).map(|(_, len)| len);
     let stated = meta.range(key, 1, 1 << 24)?;
     match (tokens, stated) {
         (Some(tokens), Some(stated)) if tokens != stated => {

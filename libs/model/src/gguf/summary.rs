@@ -45,8 +45,9 @@ pub(super) fn summary(header: &Header) -> Summary {
     let head_count = arch("attention.head_count").unwrap_or(0);
     let key_length = arch("attention.key_length").or_else(|| embedding_length.checked_div(head_count)).unwrap_or(0);
     let vocab_size = header
-        .strings("tokenizer.ggml.tokens")
-        .map(|t| t.len() as u64)
+        .get("tokenizer.ggml.tokens")
+        .and_then(|tokens| tokens.array())
+        .map(|(_, len)| len)
         .or_else(|| arch("vocab_size"))
         .or_else(|| header.tensor("token_embd.weight").and_then(|t| t.dims.get(1).copied()));
     Summary {

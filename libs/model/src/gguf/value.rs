@@ -47,6 +47,11 @@ impl ValueType {
         self as u32
     }
 
+    /// Bytes that one element of an array takes in memory, without the text of strings.
+    pub(super) fn memory_bytes(self) -> u64 {
+        if self == Self::String { size_of::<u32>() as u64 } else { self.min_bytes() }
+    }
+
     /// The fewest bytes that one value of this type takes in the file.
     pub(super) fn min_bytes(self) -> u64 {
         match self {
@@ -95,6 +100,16 @@ pub enum Value {
     Bool(bool),
     String(String),
     Array(Array),
+    Omitted(Omitted),
+}
+
+/// A string or an array that was checked and not kept: nobody reads it, or only its length is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Omitted {
+    /// The type of an array's elements; None for a string.
+    pub element: Option<ValueType>,
+    /// Elements of an array, bytes of a string.
+    pub len: u64,
 }
 
 impl Value {
@@ -112,7 +127,17 @@ impl Value {
             Self::F64(_) => ValueType::F64,
             Self::Bool(_) => ValueType::Bool,
             Self::String(_) => ValueType::String,
-            Self::Array(_) => ValueType::Array,
+            Self::Array(_) | Self::Omitted(Omitted { element: Some(_), .. }) => ValueType::Array,
+            Self::Omitted(Omitted { element: None, .. }) => ValueType::String,
+        }
+    }
+
+    /// The type and the number of an array's elements, whether they were kept or not.
+    pub fn array(&self) -> Option<(ValueType, u64)> {
+        match self {
+            Self::Array(array) => Some((array.element_type(), array.len() as u64)),
+            Self::Omitted(omitted) => omitted.element.map(|element| (element, omitted.len)),
+            _ => None,
         }
     }
 
@@ -136,6 +161,12 @@ impl Value {
             Self::I64(v) => v.try_into().ok(),
             _ => None,
         }
+    }
+
+    /// Whether it is an integer of any width, negative or not.
+    pub fn is_integer(&self) -> bool {
+        use ValueType::{I8, I16, I32, I64, U8, U16, U32, U64};
+        matches!(self.value_type(), U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64)
     }
 
     pub fn as_f64(&self) -> Option<f64> {
@@ -179,11 +210,13 @@ impl fmt::Display for Value {
             Self::String(v) if v.len() <= 60 => write!(f, "{v:?}"),
             Self::String(v) => write!(f, "a string of {} bytes", v.len()),
             Self::Array(v) => write!(f, "an array of {} elements", v.len()),
+            Self::Omitted(Omitted { element: None, len }) => write!(f, "a string of {len} bytes"),
+            Self::Omitted(Omitted { element: Some(_), len }) => write!(f, "an array of {len} elements"),
         }
     }
 }
 
-/// An array of metadata; all elements have one type.
+/// An array of metadata; all elements have one type. Arrays of arrays are never kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Array {
     U8(Vec<u8>),
@@ -198,7 +231,6 @@ pub enum Array {
     F64(Vec<f64>),
     Bool(Vec<bool>),
     String(StringArray),
-    Array(Vec<Array>),
 }
 
 impl Array {
@@ -216,7 +248,6 @@ impl Array {
             Self::F64(v) => v.len(),
             Self::Bool(v) => v.len(),
             Self::String(v) => v.len(),
-            Self::Array(v) => v.len(),
         }
     }
 
@@ -238,7 +269,6 @@ impl Array {
             Self::F64(_) => ValueType::F64,
             Self::Bool(_) => ValueType::Bool,
             Self::String(_) => ValueType::String,
-            Self::Array(_) => ValueType::Array,
         }
     }
 
@@ -266,6 +296,16 @@ pub struct StringArray {
 }
 
 impl StringArray {
+    pub(super) fn with_capacity(strings: usize) -> Self {
+        Self { text: String::new(), ends: Vec::with_capacity(strings) }
+    }
+
+    /// Gives back what was reserved and not needed.
+    pub(super) fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     pub(super) fn push(&mut self, s: &str) {
         self.text.push_str(s);
         // The header's own limit keeps the text far below 4 GiB.

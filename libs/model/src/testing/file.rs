@@ -156,6 +156,8 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Bool(v) => out.push(u8::from(*v)),
         Value::String(v) => write_str(out, v),
         Value::Array(v) => write_array(out, v),
+        // Nothing is known of it; a file that is written was never read.
+        Value::Omitted(_) => {}
     }
 }
 
@@ -175,6 +177,5 @@ fn write_array(out: &mut Vec<u8>, array: &Array) {
         Array::F64(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
         Array::Bool(v) => v.iter().for_each(|x| out.push(u8::from(*x))),
         Array::String(v) => v.iter().for_each(|x| write_str(out, x)),
-        Array::Array(v) => v.iter().for_each(|x| write_array(out, x)),
     }
 }

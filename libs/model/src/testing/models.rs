@@ -75,6 +75,11 @@ mod tests {
         for known in format::ARCHITECTURES.iter().chain(format::ENCODERS) {
             assert!(architectures.contains(known), "no model of {known}");
         }
+        for fallback in format::FALLBACKS {
+            let file = ModelSpec::of(fallback).expect("the writer knows it").file();
+            let header = Header::from_bytes(&file.bytes()).unwrap_or_else(|e| panic!("{fallback}: {e}"));
+            format::check(&header).unwrap_or_else(|e| panic!("{fallback}: {e}"));
+        }
         for dtype in DTYPES {
             assert!(dtypes.contains(dtype), "no tensor of {dtype}");
         }

@@ -33,6 +33,8 @@ pub struct ModelSpec {
     /// The epsilon of norms.
     pub epsilon: f32,
     pub rope_base: f32,
+    /// Elements of a head that are turned, if not all.
+    pub turned: Option<u64>,
     /// Llama 3's `rope_freqs.weight`.
     pub rope_factors: bool,
     pub scaling: Option<Scaling>,
@@ -42,9 +44,9 @@ pub struct ModelSpec {
     pub bias: bool,
     /// Queries and keys are normed per head.
     pub qk_norm: bool,
-    /// Norms behind attention and feed-forward, and scaled embeddings: Gemma's.
+    /// Norms behind attention and feed-forward; for Gemma also scaled embeddings.
     pub post_norms: bool,
-    /// One matrix for queries, keys and values, and one for gate and up.
+    /// One matrix for queries, keys and values (but for GLM 4), and one for gate and up where there is a gate.
     pub fused: bool,
     /// `attention.sliding_window`, in tokens.
     pub window: Option<u64>,
@@ -69,6 +71,7 @@ impl Default for ModelSpec {
             context: 64,
             epsilon: 1e-5,
             rope_base: 10_000.0,
+            turned: None,
             rope_factors: false,
             scaling: None,
             tied: false,
@@ -99,6 +102,10 @@ impl ModelSpec {
             // The sixth layer of seven sees everything.
             "gemma3" => Self { architecture: "gemma3", layers: 7, rope_base: 1e6, qk_norm: true, seed: 5, ..gemma },
             "phi3" => Self { architecture: "phi3", fused: true, seed: 6, ..base },
+            "phi2" => {
+                Self { architecture: "phi2", kv_heads: 4, turned: Some(32), fused: true, bias: true, seed: 12, ..base }
+            }
+            "glm4" => Self { architecture: "glm4", turned: Some(32), fused: true, post_norms: true, seed: 13, ..base },
             "bert" => Self {
                 architecture: "bert",
                 vocabulary: Vocabulary::WordPiece,
@@ -151,7 +158,11 @@ impl ModelSpec {
                 // The mean of all tokens.
                 .with(&key("pooling_type"), Value::U32(1));
         }
-        let mut floats = vec![("attention.layer_norm_rms_epsilon", self.epsilon), ("rope.freq_base", self.rope_base)];
+        let epsilon = match self.architecture {
+            "phi2" => "attention.layer_norm_epsilon",
+            _ => "attention.layer_norm_rms_epsilon",
+        };
+        let mut floats = vec![(epsilon, self.epsilon), ("rope.freq_base", self.rope_base)];
         if let Some((attention, logits)) = self.softcap {
             floats.extend([("attn_logit_softcapping", attention), ("final_logit_softcapping", logits)]);
         }
@@ -159,7 +170,7 @@ impl ModelSpec {
             ("attention.head_count_kv", self.kv_heads),
             ("attention.key_length", self.head_length),
             ("attention.value_length", self.head_length),
-            ("rope.dimension_count", self.head_length),
+            ("rope.dimension_count", self.turned.unwrap_or(self.head_length)),
         ];
         numbers.extend(self.window.map(|window| ("attention.sliding_window", window)));
         if let Some(scaling) = self.scaling {

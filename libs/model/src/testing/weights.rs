@@ -90,14 +90,18 @@ fn unit(columns: u64) -> f32 {
 
 /// All tensors of a model.
 pub(super) fn plan(spec: &ModelSpec) -> Vec<Plan> {
-    if spec.architecture == "bert" { encoder(spec) } else { decoder(spec) }
+    match spec.architecture {
+        "bert" => encoder(spec),
+        "phi2" => parallel(spec),
+        _ => decoder(spec),
+    }
 }
 
 fn decoder(spec: &ModelSpec) -> Vec<Plan> {
     let (width, tokens) = (spec.width, spec.vocabulary.tokens().len() as u64);
     let embedding = if spec.tied { 2.0 * unit(width) } else { 1.0 };
-    // Gemma multiplies embeddings with the root of their length, and has a second norm behind each branch.
-    let hidden = if spec.post_norms { embedding * (width as f32).sqrt() } else { embedding };
+    // Gemma multiplies embeddings with the root of their length.
+    let hidden = if spec.architecture.starts_with("gemma") { embedding * (width as f32).sqrt() } else { embedding };
     let share = if spec.tied { 1.2 } else { 0.6 };
     let branch = share * hidden / (2.0 * spec.layers as f32).sqrt();
     let mut out = vec![Plan::matrix("token_embd.weight", tokens, width, embedding)];
@@ -124,7 +128,7 @@ fn block(spec: &ModelSpec, layer: u64, branch: f32, out: &mut Vec<Plan>) {
     let (query, kv) = (spec.heads * spec.head_length, spec.kv_heads * spec.head_length);
     let name = |part: &str| format!("blk.{layer}.{part}");
     out.push(Plan::vector(name("attn_norm.weight"), width, 1.0, 0.2));
-    let parts: &[(&str, u64, f32)] = match spec.fused {
+    let parts: &[(&str, u64, f32)] = match spec.fused && spec.architecture != "glm4" {
         true => &[("attn_qkv", query + 2 * kv, 1.3)],
         false => &[("attn_q", query, 1.5), ("attn_k", kv, 1.5), ("attn_v", kv, 1.0)],
     };
@@ -153,12 +157,41 @@ fn block(spec: &ModelSpec, layer: u64, branch: f32, out: &mut Vec<Plan>) {
     out.push(Plan::matrix(name("ffn_down.weight"), width, ff, feed_forward * unit(ff)));
 }
 
+/// A layer norm.
+fn norm(out: &mut Vec<Plan>, name: String, length: u64) {
+    out.push(Plan::vector(format!("{name}.weight"), length, 1.0, 0.2));
+    out.push(Plan::vector(format!("{name}.bias"), length, 0.0, 0.2));
+}
+
+/// A matrix with a bias.
+fn linear(out: &mut Vec<Plan>, name: String, rows: u64, columns: u64, gain: f32) {
+    out.push(Plan::matrix(format!("{name}.weight"), rows, columns, gain * unit(columns)));
+    out.push(Plan::vector(format!("{name}.bias"), rows, 0.0, 0.3 * gain));
+}
+
+/// Phi 2: attention and feed-forward side by side.
+fn parallel(spec: &ModelSpec) -> Vec<Plan> {
+    let (width, ff, tokens) = (spec.width, spec.feed_forward, spec.vocabulary.tokens().len() as u64);
+    let branch = 0.6 / (2.0 * spec.layers as f32).sqrt();
+    let mut out = vec![Plan::matrix("token_embd.weight", tokens, width, 1.0)];
+    norm(&mut out, "output_norm".into(), width);
+    let output = Plan::matrix("output.weight", tokens, width, 0.0);
+    out.push(Plan { fill: Fill::Logits(2.0 * unit(width)), ..output });
+    out.push(Plan::vector("output.bias", tokens, 0.0, 0.02));
+    for layer in 0..spec.layers {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        norm(&mut out, name("attn_norm"), width);
+        linear(&mut out, name("attn_qkv"), 3 * width, width, 1.3);
+        linear(&mut out, name("attn_output"), width, width, 2.0 * branch);
+        linear(&mut out, name("ffn_up"), ff, width, 1.5);
+        linear(&mut out, name("ffn_down"), width, ff, 0.8 * branch);
+    }
+    out
+}
+
 fn encoder(spec: &ModelSpec) -> Vec<Plan> {
     let (width, ff, tokens) = (spec.width, spec.feed_forward, spec.vocabulary.tokens().len() as u64);
-    let norm = |out: &mut Vec<Plan>, name: String| {
-        out.push(Plan::vector(format!("{name}.weight"), width, 1.0, 0.2));
-        out.push(Plan::vector(format!("{name}.bias"), width, 0.0, 0.2));
-    };
+    let norm = |out: &mut Vec<Plan>, name: String| norm(out, name, width);
     let linear = |out: &mut Vec<Plan>, name: String, rows: u64, columns: u64| {
         out.push(Plan::matrix(format!("{name}.weight"), rows, columns, 1.5 * unit(columns)));
         out.push(Plan::vector(format!("{name}.bias"), rows, 0.0, 0.3));
