@@ -132,10 +132,14 @@ impl Loop<'_> {
             if let Some((from, length)) = self.slots.donor(&sequence.prompt, sequence.position)
                 && from != sequence.slot
             {
-                self.engine.copy(from, sequence.slot, length);
-                self.slots.copy(from, sequence.slot, length);
-                self.stats.reused(length - sequence.position);
-                sequence.copied(length);
+                if self.engine.copy(from, sequence.slot, length) {
+                    self.slots.copy(from, sequence.slot, length);
+                    self.stats.reused(length - sequence.position);
+                    sequence.copied(length);
+                } else {
+                    self.slots.forget(sequence.slot);
+                    sequence.begin_anew();
+                }
             }
         }
     }
@@ -182,7 +186,11 @@ impl Loop<'_> {
             }
             Err(error) => {
                 tracing::error!(%error, "a step of the engine failed");
-                self.lose(&shares, &format!("the engine failed: {error}"));
+                // One that cannot be computed is nobody else's loss: the next step is without it.
+                let guilty =
+                    error.slot().and_then(|slot| shares.iter().find(|s| self.running[s.at].slot == slot)).copied();
+                let lost = guilty.as_ref().map_or(&shares[..], std::slice::from_ref);
+                self.lose(lost, &format!("the engine failed: {error}"));
             }
         }
         true
@@ -278,7 +286,7 @@ impl Loop<'_> {
         }
     }
 
-    /// A step failed: its sequences are lost.
+    /// A step failed: these sequences are lost.
     fn lose(&mut self, shares: &[Share], text: &str) {
         for share in shares.iter().rev() {
             let sequence = self.remove(share.at);
