@@ -89,6 +89,8 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// None if the file has no template; an unusable one is told when it is needed.
     pub template: Option<Result<ChatTemplate, TemplateError>>,
+    /// Token ids below this one have both a text and weights.
+    pub vocabulary: usize,
     /// Tokens of one sequence.
     pub context_length: usize,
     pub slots: usize,
@@ -117,6 +119,21 @@ fn warm_up(engine: &mut dyn Engine) -> Result<(), ModelErrorKind> {
     Err(ModelErrorKind::Damaged("its weights give no finite number".into()))
 }
 
+/// Refuses a tokenizer whose own tokens have no weights: those that every text gets, and those that end an answer. That others
+/// have none is usual: a request that uses them is refused.
+fn check_vocabulary(tokenizer: &Tokenizer, rows: usize) -> Result<(), ModelErrorKind> {
+    let beyond = |&id: &u32| id as usize >= rows;
+    let always: Vec<u32> = tokenizer.encode("").into_iter().chain(tokenizer.eos()).collect();
+    let ends = tokenizer.end_tokens();
+    let endless = ends.first().filter(|_| ends.iter().all(beyond));
+    match always.iter().find(|id| beyond(id)).or(endless) {
+        Some(id) => Err(ModelErrorKind::Damaged(format!(
+            "its tokenizer begins or ends texts with token {id}, but its weights are of {rows} tokens only"
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn load_opened(
     config: &Config,
     progress: &mut dyn FnMut(Progress),
@@ -141,8 +158,10 @@ fn load_opened(
         (engine, tokenizer.map_err(ModelErrorKind::Tokenizer))
     });
     let (mut engine, tokenizer) = (engine?, tokenizer?);
+    check_vocabulary(&tokenizer, engine.vocab_size())?;
     warm_up(engine.as_mut())?;
     let model = Model {
+        vocabulary: tokenizer.vocab_size().min(engine.vocab_size()),
         tokenizer: Arc::new(tokenizer),
         template: template.map(|text| ChatTemplate::new(&text)),
         context_length: engine.context_length(),

@@ -27,6 +27,10 @@ async fn answer(app: &App, id: String, request: Request) -> Result<EmbeddingList
     let EmbeddingsRequest { model, input, encoding_format, dimensions } =
         EmbeddingsRequest::parse(&body::read(request).await?)?;
     let served = served(app)?;
+    if !served.scheduler.gives_hidden() {
+        let text = "this model gives text only and no embeddings; use another model, or ask /v1/completions";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_openai_code("unsupported_endpoint"));
+    }
     let _request = app.requests.token();
     app.stats.request_at(jiff::Timestamp::now().as_millisecond().unsigned_abs());
     let reading = served.clone();
@@ -57,9 +61,10 @@ fn tokens(served: &Served, input: Vec<EmbeddingInput>) -> Result<Vec<Vec<u32>>, 
     let read = |(at, input)| {
         let field = format!("input[{at}]");
         let ids = match input {
-            EmbeddingInput::Tokens(ids) => known(&field, &model.tokenizer, ids)?,
+            EmbeddingInput::Tokens(ids) => ids,
             EmbeddingInput::Text(text) => raw(&field, model, &text)?,
         };
+        known(&field, model, ids.iter().copied())?;
         if ids.is_empty() {
             return Err(ApiError::invalid(field, "has no tokens"));
         }

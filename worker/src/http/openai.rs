@@ -79,7 +79,8 @@ fn described(app: &App) -> Model {
     let template = served.model.template.as_ref().and_then(|t| t.as_ref().ok());
     let tools = template.filter(|t| matches!(t.support(), Support::Known(_)));
     let chat = template.map(|_| "chat").into_iter().chain(tools.map(|_| "tools"));
-    model.with_capabilities(["completions", "embeddings"].into_iter().chain(chat))
+    let embeddings = served.scheduler.gives_hidden().then_some("embeddings");
+    model.with_capabilities(["completions"].into_iter().chain(embeddings).chain(chat))
 }
 
 fn now() -> i64 {

@@ -8,7 +8,6 @@ use crate::scheduler::Scheduler;
 use crate::template::ChatTemplate;
 use crate::tools::{Format, Reader, Support};
 use rbee_engine::Kind;
-use rbee_tokenizer::Tokenizer;
 use rbee_wire::openai::{ChatMessage, Constraint, Prompt, Role, Sampling, Tool, Tools};
 use rbee_wire::worker::InferenceInput;
 use rbee_wire::{ApiError, ErrorCode};
@@ -41,9 +40,7 @@ pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prep
         let text = "this model gives embeddings only and no text; send its input to /v1/embeddings";
         return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_openai_code("unsupported_endpoint"));
     }
-    if let Some((id, _)) = sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.tokenizer.vocab_size()) {
-        return Err(ApiError::invalid("logit_bias", format!("token {id} is not in the vocabulary")));
-    }
+    known("logit_bias", model, sampling.logit_bias.iter().map(|&(id, _)| id))?;
     let tools = match &input {
         Input::Chat(_, tools) => {
             let calls = Calls::new(model, tools)?;
@@ -113,7 +110,7 @@ fn format(template: &ChatTemplate) -> Result<Format, ApiError> {
 
 fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiError> {
     let (field, ids) = match input {
-        Input::Completion(Prompt::Tokens(ids)) => ("prompt", known("prompt", &model.tokenizer, ids)?),
+        Input::Completion(Prompt::Tokens(ids)) => ("prompt", ids),
         Input::Completion(Prompt::Text(text)) | Input::Inference(InferenceInput::Prompt(text)) => {
             ("prompt", raw("prompt", model, &text)?)
         }
@@ -123,6 +120,7 @@ fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiErr
         },
         Input::Chat(messages, tools) => ("messages", chat(model, &messages, &tools, calls)?),
     };
+    known(field, model, ids.iter().copied())?;
     if ids.is_empty() {
         return Err(ApiError::invalid(field, "the prompt has no tokens"));
     }
@@ -132,11 +130,11 @@ fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiErr
     Ok(ids)
 }
 
-/// Token ids that a request gave itself.
-pub fn known(field: &str, tokenizer: &Tokenizer, ids: Vec<u32>) -> Result<Vec<u32>, ApiError> {
-    match ids.iter().find(|&&id| id as usize >= tokenizer.vocab_size()) {
-        Some(bad) => Err(ApiError::invalid(field, format!("token {bad} is not in the vocabulary"))),
-        None => Ok(ids),
+/// Refuses tokens that the model cannot read, whether the request gave them as ids or in a text.
+pub fn known(field: &str, model: &Model, mut ids: impl Iterator<Item = u32>) -> Result<(), ApiError> {
+    match ids.find(|&id| id as usize >= model.vocabulary) {
+        Some(bad) => Err(ApiError::invalid(field, format!("token {bad} is not in the model's vocabulary"))),
+        None => Ok(()),
     }
 }
 

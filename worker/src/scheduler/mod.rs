@@ -148,6 +148,7 @@ pub struct Scheduler {
     grammars: Arc<Grammars>,
     stats: Arc<Stats>,
     kind: Kind,
+    gives_hidden: bool,
     context_length: usize,
 }
 
@@ -160,7 +161,7 @@ impl Scheduler {
         dead: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
         let places = Arc::new(Semaphore::new(engine.slots() + QUEUE));
-        let (kind, context_length) = (engine.kind(), engine.context_length());
+        let (kind, gives_hidden, context_length) = (engine.kind(), engine.gives_hidden(), engine.context_length());
         let grammars = Arc::new(Grammars::new(tokenizer.clone()));
         let (jobs, receiver) = sync_mpsc::channel();
         let thread_stats = stats.clone();
@@ -169,12 +170,17 @@ impl Scheduler {
             engine_loop::run(engine, &tokenizer, &receiver, &thread_stats);
             alarm.silence();
         })?;
-        Ok(Self { jobs, places, registry: Arc::default(), grammars, stats, kind, context_length })
+        Ok(Self { jobs, places, registry: Arc::default(), grammars, stats, kind, gives_hidden, context_length })
     }
 
     /// How the engine's model reads a sequence.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether there are embeddings.
+    pub fn gives_hidden(&self) -> bool {
+        self.gives_hidden
     }
 
     /// Compiles the form that answers shall have, within about a second. Blocks: not for the async threads.
@@ -207,6 +213,9 @@ impl Scheduler {
 
     /// The embedding of a text: hidden states, pooled as the model's file says, of length 1. Dropping the future cancels it.
     pub async fn embed(&self, id: String, tokens: Vec<u32>) -> Result<Vec<f32>, ApiError> {
+        if !self.gives_hidden {
+            return Err(ApiError::invalid("model", "this model gives text only and no embeddings"));
+        }
         if tokens.is_empty() {
             return Err(ApiError::invalid("input", "the text has no tokens"));
         }
