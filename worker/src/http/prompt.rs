@@ -34,7 +34,7 @@ pub struct Prepared {
 }
 
 /// Makes the prompt and compiles the form of the answer. Blocks, for about a second at most.
-pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prepared, ApiError> {
+pub fn prepare(served: &Served, input: Input, mut sampling: Sampling) -> Result<Prepared, ApiError> {
     let Served { model, scheduler } = served;
     if scheduler.kind() == Kind::Encoder {
         let text = "this model gives embeddings only and no text; send its input to /v1/embeddings";
@@ -56,6 +56,7 @@ pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prep
         (None, None) => ("", None),
     };
     let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;
+    sampling.constraint_field = field;
     Ok(Prepared { prompt, sampling, grammar, reader: tools.reader })
 }
 

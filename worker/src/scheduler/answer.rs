@@ -22,9 +22,13 @@ pub(super) enum Unable {
     Grammar(#[from] Stuck),
 }
 
-impl From<Unable> for ApiError {
-    fn from(unable: Unable) -> Self {
-        Self::new(ErrorCode::Internal, unable.to_string())
+impl Unable {
+    /// What the client is told, who asked for a form in `field`.
+    pub fn to_api(&self, field: &str) -> ApiError {
+        match self {
+            Self::Logits(error) => ApiError::new(ErrorCode::Internal, error.to_string()),
+            Self::Grammar(stuck) => ApiError::invalid(field, stuck),
+        }
     }
 }
 
@@ -51,6 +55,8 @@ pub(super) struct Answer {
     budget: usize,
     sampler: Sampler,
     grammar: Option<Grammar>,
+    /// The request's field that asked for the form.
+    pub field: &'static str,
     text: TextStream,
     logprobs: Option<Held>,
     events: mpsc::Sender<Event>,
@@ -71,6 +77,7 @@ impl Answer {
             budget: sampling.max_tokens.map_or(room, |n| (n as usize).min(room)),
             sampler,
             grammar,
+            field: sampling.constraint_field,
             logprobs: sampling.logprobs.map(|_| Held::default()),
             text: TextStream::new(sampling.stop),
             events,

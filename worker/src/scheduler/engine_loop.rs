@@ -43,7 +43,8 @@ struct Share {
 enum Ended {
     Answered(FinishReason),
     Embedded,
-    Unable(Unable),
+    /// With what the client is told.
+    Unable(Unable, ApiError),
     Failed(&'static str),
 }
 
@@ -237,7 +238,10 @@ impl Loop<'_> {
                 (Some(mut logits), Work::Answer(answer)) => match answer.choose(&mut logits, self.tokenizer) {
                     Ok(Said::More) => None,
                     Ok(Said::End(reason)) => Some(Ended::Answered(reason)),
-                    Err(unable) => Some(Ended::Unable(unable)),
+                    Err(unable) => {
+                        let told = unable.to_api(answer.field);
+                        Some(Ended::Unable(unable, told))
+                    }
                 },
                 (Some(states), Work::Embedding(pool, _)) => {
                     pool.push(&states);
@@ -271,12 +275,12 @@ impl Loop<'_> {
                     self.forget(slot);
                 }
             }
-            Ended::Unable(unable) => {
+            Ended::Unable(unable, told) => {
                 self.stats.failed();
                 if matches!(unable, Unable::Logits(_)) {
                     self.forget(slot);
                 }
-                sequence.fail(unable.into());
+                sequence.fail(told);
             }
             Ended::Failed(text) => {
                 self.stats.failed();
