@@ -24,7 +24,7 @@ pub async fn start(
     let preparing = served.clone();
     let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, input, sampling)).await;
     let lost = |_| ApiError::new(ErrorCode::Internal, "the prompt could not be read");
-    let Prepared { prompt, sampling, grammar, reader } = prepared.map_err(lost)??;
+    let Prepared { prompt, sampling, grammar, reader, told } = prepared.map_err(lost)??;
     let seed: u64 = rand::random();
     let generation = |choice: u32| Generation {
         id: id.clone(),
@@ -32,6 +32,7 @@ pub async fn start(
         // Choices of one request differ, and repeat themselves with the request's seed.
         sampling: Sampling { seed: sampling.seed.map(|s| s.wrapping_add(choice.into())), ..sampling.clone() },
         grammar: grammar.clone(),
+        told,
         seed: seed.wrapping_add(choice.into()),
     };
     let tickets = served.scheduler.submit_all((0..sampling.n).map(generation).collect())?;

@@ -8,6 +8,7 @@ use crate::scheduler::Scheduler;
 use crate::template::ChatTemplate;
 use crate::tools::{Format, Reader, Support};
 use rbee_engine::Kind;
+use rbee_tokenizer::Tokenizer;
 use rbee_wire::openai::{ChatMessage, Constraint, Prompt, Role, Sampling, Tool, Tools};
 use rbee_wire::worker::InferenceInput;
 use rbee_wire::{ApiError, ErrorCode};
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub grammar: Option<Grammar>,
     /// Finds the calls in the answer.
     pub reader: Option<Reader>,
+    /// The control token that opens a call.
+    pub told: Option<u32>,
 }
 
 /// Makes the prompt and compiles the form of the answer. Blocks, for about a second at most.
@@ -57,7 +60,7 @@ pub fn prepare(served: &Served, input: Input, mut sampling: Sampling) -> Result<
     };
     let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;
     sampling.constraint_field = field;
-    Ok(Prepared { prompt, sampling, grammar, reader: tools.reader })
+    Ok(Prepared { prompt, sampling, grammar, reader: tools.reader, told: tools.told })
 }
 
 /// Refuses functions that cannot be called, such as one whose arguments refer to themselves without end: within the form of
@@ -81,6 +84,7 @@ struct Calls {
     opening: &'static str,
     form: Option<Constraint>,
     reader: Option<Reader>,
+    told: Option<u32>,
 }
 
 impl Calls {
@@ -91,13 +95,22 @@ impl Calls {
         let format = format(template(model)?)?;
         let forced = tools.forced();
         let names = tools.list.iter().map(|t| t.name.clone()).collect();
-        let reader = Some(Reader::new(format, names, tools.parallel, !forced.is_empty()));
+        let told = control_token(&model.tokenizer, format.opening());
+        let reader = Reader::new(format, names, tools.parallel, !forced.is_empty());
+        let reader = Some(reader.with_hidden_opening(told.is_some()));
         if forced.is_empty() {
-            return Ok(Self { reader, ..Self::default() });
+            return Ok(Self { reader, told, ..Self::default() });
         }
         let form = Some(Constraint::JsonSchema(format.form(&forced, tools.parallel)));
-        Ok(Self { opening: format.forced_opening(), form, reader })
+        Ok(Self { opening: format.forced_opening(), form, reader, told })
     }
+}
+
+/// The token with this text, if it is one that adds nothing to an answer.
+fn control_token(tokenizer: &Tokenizer, text: &str) -> Option<u32> {
+    let ids = tokenizer.encode_rendered(text);
+    let last = ids.last().copied()?;
+    (tokenizer.special_text(last) == Some(text) && tokenizer.bytes(last).is_empty()).then_some(last)
 }
 
 fn format(template: &ChatTemplate) -> Result<Format, ApiError> {

@@ -55,6 +55,7 @@ pub(super) struct Answer {
     budget: usize,
     sampler: Sampler,
     grammar: Option<Grammar>,
+    told: Option<u32>,
     /// The request's field that asked for the form.
     pub field: &'static str,
     text: TextStream,
@@ -66,7 +67,7 @@ pub(super) struct Answer {
 impl Answer {
     /// The answer to a prompt in an engine with this context. Says that it has started.
     pub fn start(generation: Generation, events: mpsc::Sender<Event>, context_length: usize) -> Self {
-        let Generation { prompt, sampling, seed, grammar, id: _ } = generation;
+        let Generation { prompt, sampling, seed, grammar, told, id: _ } = generation;
         let room = context_length.saturating_sub(prompt.len());
         let sampler = Sampler::new(&sampling, seed, &prompt);
         // The channel is fresh: there is room for the first event.
@@ -77,6 +78,7 @@ impl Answer {
             budget: sampling.max_tokens.map_or(room, |n| (n as usize).min(room)),
             sampler,
             grammar,
+            told,
             field: sampling.constraint_field,
             logprobs: sampling.logprobs.map(|_| Held::default()),
             text: TextStream::new(sampling.stop),
@@ -110,7 +112,7 @@ impl Answer {
         let Chosen { token, logprobs } = self.sampler.sample(logits, mask)?;
         let ends = tokenizer.is_end(token);
         if let (Some(held), Some(logprobs)) = (&mut self.logprobs, logprobs) {
-            held.push(token, logprobs, tokenizer);
+            held.push(token, logprobs, tokenizer, self.told);
         }
         if ends {
             let rest = self.text.finish().text;
@@ -125,7 +127,7 @@ impl Answer {
             Some(grammar) => grammar.accept(token)?,
             None => false,
         };
-        let mut piece = self.text.push(tokenizer.bytes(token));
+        let mut piece = self.text.push(text(token, tokenizer, self.told));
         let full = self.generated >= self.budget;
         if (full || complete) && !piece.stopped {
             let rest = self.text.finish();
@@ -162,6 +164,14 @@ impl Answer {
     }
 }
 
+/// The bytes that a token adds to the answer.
+fn text(token: u32, tokenizer: &Tokenizer, told: Option<u32>) -> &[u8] {
+    match tokenizer.special_text(token) {
+        Some(text) if told == Some(token) => text.as_bytes(),
+        _ => tokenizer.bytes(token),
+    }
+}
+
 /// Log probabilities of tokens whose text has not left yet.
 struct Held {
     /// The text without stop strings: what each token adds to it.
@@ -178,10 +188,11 @@ impl Default for Held {
 }
 
 impl Held {
-    fn push(&mut self, token: u32, logprobs: Logprobs, tokenizer: &Tokenizer) {
+    fn push(&mut self, token: u32, logprobs: Logprobs, tokenizer: &Tokenizer, told: Option<u32>) {
         let of = |id: u32, logprob: f32| TokenLogprob { bytes: tokenizer.bytes(id).to_vec(), logprob };
         let text =
-            if tokenizer.is_end(token) { self.plain.finish() } else { self.plain.push(tokenizer.bytes(token)) }.text;
+            if tokenizer.is_end(token) { self.plain.finish() } else { self.plain.push(text(token, tokenizer, told)) }
+                .text;
         let top = logprobs.top.iter().map(|&(id, logprob)| of(id, logprob)).collect();
         self.waiting.push_back(TokenLogprobs { text, token: of(token, logprobs.chosen), top });
     }

@@ -47,6 +47,8 @@ pub struct Generation {
     pub sampling: Sampling,
     /// The form that `sampling` asks for, as [`Scheduler::grammar`] made it; several answers of one request share it as clones.
     pub grammar: Option<Grammar>,
+    /// A control token whose text is told like that of other tokens.
+    pub told: Option<u32>,
     /// Used when the request has no seed of its own.
     pub seed: u64,
 }

@@ -34,6 +34,7 @@ fn generation(id: &str, sampling: Sampling) -> Generation {
         prompt: vec![5, 6, 7],
         sampling: Sampling { temperature: 0.0, ..sampling },
         grammar: None,
+        told: None,
         seed: 1,
     }
 }

@@ -104,7 +104,8 @@ fn tool(path: &str, definition: Value) -> Result<Tool, ApiError> {
     function.string("description")?;
     function.boolean("strict")?;
     let parameters = match function.take("parameters") {
-        None => json!({"type": "object", "properties": {}}),
+        // As in OpenAI's API: the function has no arguments.
+        None => json!({"type": "object", "properties": {}, "additionalProperties": false}),
         Some(value @ Value::Object(_)) => schema(&function.path("parameters"), value)?,
         Some(other) => return Err(wrong(&function.path("parameters"), "a JSON schema, which is an object", &other)),
     };
@@ -253,7 +254,8 @@ mod tests {
         let auto = take(json!({"tools": two})).unwrap();
         assert!(auto.in_use() && auto.parallel && auto.forced().is_empty());
         assert_eq!((auto.list[0].name.as_str(), &auto.list[0].definition), ("weather", &weather()));
-        assert_eq!(auto.list[1].parameters, json!({"type": "object", "properties": {}}));
+        let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
+        assert_eq!(auto.list[1].parameters, nothing, "no arguments may be invented");
         let off = take(json!({"tools": two, "tool_choice": "none", "parallel_tool_calls": false})).unwrap();
         assert!(!off.in_use() && !off.parallel);
         assert_eq!(take(json!({"tools": two, "tool_choice": "required"})).unwrap().forced().len(), 2);
