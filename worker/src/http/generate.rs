@@ -21,6 +21,7 @@ pub async fn start(
     let served = served(app)?;
     let request = app.requests.token();
     app.stats.request_at(jiff::Timestamp::now().as_millisecond().unsigned_abs());
+    let preparation = served.scheduler.prepare(&id);
     let preparing = served.clone();
     let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, input, sampling)).await;
     let lost = |_| ApiError::new(ErrorCode::Internal, "the prompt could not be read");
@@ -36,6 +37,8 @@ pub async fn start(
         seed: seed.wrapping_add(choice.into()),
     };
     let tickets = served.scheduler.submit_all((0..sampling.n).map(generation).collect())?;
+    // After the answers have entries of their own, so that no cancel falls in between.
+    preparation.check()?;
     Ok((Running::new(tickets, app.stats.clone(), app.stall, since, request), reader))
 }
 

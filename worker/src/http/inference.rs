@@ -23,7 +23,7 @@ pub async fn create(
 }
 
 async fn answer(app: &App, id: String, request: Request) -> Result<Response, ApiError> {
-    let InferenceRequest { input, sampling } = InferenceRequest::parse(&body::read(request).await?)?;
+    let InferenceRequest { input, sampling } = body::parsed(request, InferenceRequest::parse).await?;
     let (running, reader) = start(app, id.clone(), Input::Inference(input), sampling).await?;
     let (words, model) = (Words::Inference, app.model_ref.clone());
     let head = Head { words, id, created: app.started, model, include_usage: false, logprobs: false };

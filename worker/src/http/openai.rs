@@ -24,8 +24,7 @@ pub async fn chat(
     Extension(RequestId(id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = body::read(request).await.map_err(refuse)?;
-    let request = ChatRequest::parse(&body).map_err(refuse)?;
+    let request = body::parsed(request, ChatRequest::parse).await.map_err(refuse)?;
     let ChatRequest { model, messages, tools, sampling, stream, include_usage } = request;
     let (words, id_shown, logprobs) = (Words::Chat, format!("chatcmpl-{id}"), sampling.logprobs.is_some());
     let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };
@@ -37,8 +36,7 @@ pub async fn completions(
     Extension(RequestId(id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = body::read(request).await.map_err(refuse)?;
-    let request = CompletionRequest::parse(&body).map_err(refuse)?;
+    let request = body::parsed(request, CompletionRequest::parse).await.map_err(refuse)?;
     let CompletionRequest { model, prompt, sampling, stream, include_usage } = request;
     let (words, id_shown, logprobs) = (Words::Completion, format!("cmpl-{id}"), sampling.logprobs.is_some());
     let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };

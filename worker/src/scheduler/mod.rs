@@ -141,6 +141,16 @@ impl Ticket {
     }
 }
 
+/// A request before it is in the queue.
+pub struct Preparation(Entry);
+
+impl Preparation {
+    /// Refuses to go on with what was canceled meanwhile.
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.0.canceled() { Err(sequence::canceled()) } else { Ok(()) }
+    }
+}
+
 /// Handle to the engine thread. The thread ends when every handle and ticket is gone.
 #[derive(Clone)]
 pub struct Scheduler {
@@ -188,6 +198,11 @@ impl Scheduler {
     /// Compiles the form that answers shall have, within about a second. Blocks: not for the async threads.
     pub fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
         self.grammars.compile(constraint)
+    }
+
+    /// A request with this id is being prepared; from here on it can be canceled.
+    pub fn prepare(&self, id: &str) -> Preparation {
+        Preparation(Entry::new(&self.registry, id.to_owned()))
     }
 
     /// Puts a request into the queue.
