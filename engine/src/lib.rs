@@ -73,7 +73,7 @@ pub trait Engine: Send {
         Kind::Causal
     }
 
-    /// Whether [`Output::Hidden`] can be had.
+    /// Whether [`Output::Hidden`] can be asked for; without it there are no embeddings.
     fn gives_hidden(&self) -> bool {
         true
     }

@@ -58,8 +58,9 @@ impl ModelErrorKind {
         match self {
             Self::Open(_) => ErrorCode::ModelNotFound,
             Self::Gguf(_) | Self::Damaged(_) | Self::File { .. } => ErrorCode::InvalidModelFile,
-            Self::Engine(error) if error.is_damage() => ErrorCode::InvalidModelFile,
-            Self::Unsupported(_) | Self::Tokenizer(_) | Self::Engine(_) => ErrorCode::UnsupportedFormat,
+            Self::Engine(error) => of_engine(error),
+            Self::Tokenizer(TokenizerError::Missing(_) | TokenizerError::Json(_)) => ErrorCode::InvalidModelFile,
+            Self::Unsupported(_) | Self::Tokenizer(_) => ErrorCode::UnsupportedFormat,
             Self::Checkpoint(error) => match &error.problem {
                 CheckpointProblem::Open(_) | CheckpointProblem::NoWeights => ErrorCode::ModelNotFound,
                 CheckpointProblem::Unsupported(_)
@@ -71,6 +72,24 @@ impl ModelErrorKind {
                 | CheckpointProblem::TooLong { .. } => ErrorCode::InvalidModelFile,
             },
         }
+    }
+}
+
+/// What is missing or contradicts itself is wrong in every format; what is sound and not computed here is not supported; and
+/// what this machine lacks is not the file's fault.
+fn of_engine(error: &LoadError) -> ErrorCode {
+    match error {
+        LoadError::MissingTensor(_)
+        | LoadError::Shape { .. }
+        | LoadError::Read { .. }
+        | LoadError::NotFinite(_)
+        | LoadError::MissingSetting(_)
+        | LoadError::Setting { .. } => ErrorCode::InvalidModelFile,
+        LoadError::Architecture { .. } | LoadError::UnknownTensor(_) | LoadError::DType { .. } => {
+            ErrorCode::UnsupportedFormat
+        }
+        LoadError::Cache { .. } => ErrorCode::InsufficientMemory,
+        LoadError::Threads(_) | LoadError::Device(_) => ErrorCode::WorkerStartFailed,
     }
 }
 
