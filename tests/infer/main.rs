@@ -52,20 +52,8 @@ fn files_that_are_no_model_end_it_at_once() {
     sandbox.nothing_left();
 }
 
-/// Texts of all logs of workers in a home.
-fn worker_logs(folder: &std::path::Path) -> String {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    entries
-        .map(|path| match path.extension().is_some_and(|e| e == "log") {
-            true => std::fs::read_to_string(&path).unwrap_or_default(),
-            false if path.is_dir() => worker_logs(&path),
-            false => String::new(),
-        })
-        .collect()
-}
-
 #[test]
-fn a_file_that_only_a_worker_finds_damaged_ends_it_after_one_try() {
+fn a_file_that_only_a_worker_finds_damaged_ends_it_with_that_reason() {
     let sandbox = Sandbox::new();
     let mut bytes =
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/libs/model/builtin/tinybee.gguf")).expect("the model");
@@ -77,8 +65,6 @@ fn a_file_that_only_a_worker_finds_damaged_ends_it_after_one_try() {
     let path = sandbox.write("damaged.gguf", bytes);
     let reference = format!("file://{}", path.display());
     sandbox.run(&["infer", "--model", &reference, "--prompt", PROMPT]).refused(1, &["InvalidModelFile", "finite"]);
-    let logs = worker_logs(&sandbox.home());
-    assert_eq!(logs.matches("error: INVALID_MODEL_FILE: ").count(), 1, "{logs}");
     sandbox.nothing_left();
 }
 

@@ -59,8 +59,10 @@ impl ModelErrorKind {
             Self::Open(_) => ErrorCode::ModelNotFound,
             Self::Gguf(_) | Self::Damaged(_) | Self::File { .. } => ErrorCode::InvalidModelFile,
             Self::Engine(error) => of_engine(error),
-            Self::Tokenizer(TokenizerError::Missing(_) | TokenizerError::Json(_)) => ErrorCode::InvalidModelFile,
-            Self::Unsupported(_) | Self::Tokenizer(_) => ErrorCode::UnsupportedFormat,
+            Self::Unsupported(_) | Self::Tokenizer(TokenizerError::Model { .. } | TokenizerError::Pre { .. }) => {
+                ErrorCode::UnsupportedFormat
+            }
+            Self::Tokenizer(_) => ErrorCode::InvalidModelFile,
             Self::Checkpoint(error) => match &error.problem {
                 CheckpointProblem::Open(_) | CheckpointProblem::NoWeights => ErrorCode::ModelNotFound,
                 CheckpointProblem::Unsupported(_)
@@ -110,6 +112,9 @@ pub struct Model {
     pub template: Option<Result<ChatTemplate, TemplateError>>,
     /// Token ids below this one have both a text and weights.
     pub vocabulary: usize,
+    /// Bytes of text that a token stands for at most. None: a token may stand for any number of them, as for a word that the
+    /// vocabulary does not have.
+    pub token_bytes: Option<usize>,
     /// Tokens of one sequence.
     pub context_length: usize,
     pub slots: usize,
@@ -136,6 +141,13 @@ fn warm_up(engine: &mut dyn Engine) -> Result<(), ModelErrorKind> {
         return Ok(());
     }
     Err(ModelErrorKind::Damaged("its weights give no finite number".into()))
+}
+
+fn token_bytes(tokenizer: &Tokenizer, kind: Kind) -> Option<usize> {
+    // Encoders read words, in normal form and without the white space between them.
+    let ids = (kind == Kind::Causal).then(|| 0..tokenizer.vocab_size() as u32)?;
+    let special = ids.filter_map(|id| tokenizer.special_text(id)).map(str::len).max();
+    special.max(Some(tokenizer.longest_token()))
 }
 
 /// Refuses a tokenizer whose own tokens have no weights: those that every text gets, and those that end an answer. That others
@@ -181,6 +193,7 @@ fn load_opened(
     warm_up(engine.as_mut())?;
     let model = Model {
         vocabulary: tokenizer.vocab_size().min(engine.vocab_size()),
+        token_bytes: token_bytes(&tokenizer, engine.kind()),
         tokenizer: Arc::new(tokenizer),
         template: template.map(|text| ChatTemplate::new(&text)),
         context_length: engine.context_length(),

@@ -7,6 +7,7 @@ use super::prompt::Input;
 use super::refusal::{Refusal, Shape};
 use super::{App, Phase, body};
 use axum::Extension;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -31,8 +32,11 @@ async fn answer(app: &App, id: String, request: Request) -> Result<Response, Api
 }
 
 /// 204 in every case: a request that is gone is as good as canceled.
-pub async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> StatusCode {
-    app.cancel(&id);
+pub async fn cancel(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> StatusCode {
+    // What cannot be decoded is the id of no request.
+    if let Ok(Path(id)) = id {
+        app.cancel(&id);
+    }
     StatusCode::NO_CONTENT
 }
 

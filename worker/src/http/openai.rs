@@ -7,6 +7,7 @@ use super::prompt::Input;
 use super::refusal::{Refusal, Shape};
 use super::{App, Phase, body};
 use crate::tools::Support;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -60,11 +61,15 @@ pub async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
     Json(ModelList::new(vec![described(&app)]))
 }
 
-pub async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Model>, Refusal> {
-    if id == app.model_ref {
-        return Ok(Json(described(&app)));
+pub async fn model(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Model>, Refusal> {
+    match id {
+        Ok(Path(id)) if id == app.model_ref => Ok(Json(described(&app))),
+        Ok(Path(id)) => Err(refuse(ApiError::model_not_found(&id))),
+        Err(_) => Err(refuse(ApiError::model_not_found("(its name is not UTF-8)"))),
     }
-    Err(refuse(ApiError::model_not_found(&id)))
 }
 
 /// The model with what it can do, once that is known.

@@ -181,9 +181,10 @@ fn chat(model: &Model, messages: &[ChatMessage], tools: &Tools, calls: &Calls) -
 
 /// Refuses a text that cannot fit, whatever its tokens are.
 fn fits(field: &str, model: &Model, text: &str) -> Result<(), ApiError> {
-    let least = text.len() / model.tokenizer.longest_token();
+    let Some(most) = model.token_bytes else { return Ok(()) };
+    let least = text.len() / most.max(1);
     if least >= model.context_length {
-        return Err(ApiError::context_length_exceeded(field, least, model.context_length));
+        return Err(ApiError::context_length_exceeded_by_far(field, least, model.context_length));
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ impl Answer {
     fn say(&mut self, text: String, last: bool) {
         let logprobs = self.logprobs.as_mut().map(|held| held.release(&text, last)).unwrap_or_default();
         // Room was checked before the step; a closed channel shows as deserted before the next.
-        let _ = self.events.try_send(Event::Token { text, logprobs });
+        let _ = self.events.try_send(Event::Token { text, logprobs, at: Instant::now() });
     }
 
     /// The answer is over.
@@ -189,19 +189,24 @@ impl Default for Held {
 
 impl Held {
     fn push(&mut self, token: u32, logprobs: Logprobs, tokenizer: &Tokenizer, told: Option<u32>) {
-        let of = |id: u32, logprob: f32| TokenLogprob { bytes: tokenizer.bytes(id).to_vec(), logprob };
-        let text =
-            if tokenizer.is_end(token) { self.plain.finish() } else { self.plain.push(text(token, tokenizer, told)) }
-                .text;
+        let of = |id: u32, logprob: f32| {
+            let bytes = tokenizer.bytes(id).to_vec();
+            let special = tokenizer.special_text(id).filter(|_| bytes.is_empty()).map(str::to_owned);
+            TokenLogprob { bytes, special, logprob }
+        };
+        let end = tokenizer.is_end(token);
+        let text = if end { String::new() } else { self.plain.push(text(token, tokenizer, told)).text };
         let top = logprobs.top.iter().map(|&(id, logprob)| of(id, logprob)).collect();
-        self.waiting.push_back(TokenLogprobs { text, token: of(token, logprobs.chosen), top });
+        self.waiting.push_back(TokenLogprobs { text, end, token: of(token, logprobs.chosen), top });
     }
 
     /// The tokens whose whole text has left with `text`; with the last text also what a stop string left of one.
     fn release(&mut self, text: &str, last: bool) -> Vec<TokenLogprobs> {
         self.ahead += text.len();
         let mut out = Vec::new();
-        while self.waiting.front().is_some_and(|first| first.text.len() <= self.ahead)
+        // A token without text may be the last one before the end, to which half a character counts.
+        while (last || self.waiting.iter().any(|token| !token.text.is_empty()))
+            && self.waiting.front().is_some_and(|first| first.text.len() <= self.ahead)
             && let Some(first) = self.waiting.pop_front()
         {
             self.ahead -= first.text.len();
@@ -215,8 +220,8 @@ impl Held {
                 }
                 // Half a character at the very end became U+FFFD.
                 None => {
-                    if let Some(end) = out.last_mut() {
-                        end.text.push_str(&text[text.len() - self.ahead..]);
+                    if let Some(half) = out.iter_mut().rfind(|token| !token.end) {
+                        half.text.push_str(&text[text.len() - self.ahead..]);
                     }
                 }
             }

@@ -26,6 +26,7 @@ use registry::{Entry, Registry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Requests that may wait while all slots are taken.
@@ -64,6 +65,8 @@ pub enum Event {
         /// Of the tokens whose text this is, when they were asked for. An end token has no bytes, but its log probability is told
         /// too. All of an answer's texts of tokens together are the answer's text.
         logprobs: Vec<TokenLogprobs>,
+        /// When it was chosen: whoever reads may read late.
+        at: Instant,
     },
     End(End),
 }

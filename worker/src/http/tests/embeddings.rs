@@ -129,3 +129,17 @@ async fn a_token_without_weights_is_refused_in_every_kind_of_prompt() {
     assert_eq!(worker.post("/v1/completions", told(json!([5, 299]))).await.status, 200);
     assert_eq!(worker.app.stats.snapshot().failed, 0);
 }
+
+#[tokio::test]
+async fn a_text_is_not_refused_for_a_number_of_tokens_that_nobody_counted() {
+    // As WordPiece makes one token of a word that it does not know, its bytes say nothing.
+    let encoder = TestWorker::start(engine().encoder(Pooling::Mean), None, LONG).await;
+    let longest = tinybee_tokenizer().longest_token();
+    let text = "x".repeat(longest * 64);
+    let counted = tinybee_tokenizer().encode(&text).len();
+    let refused = embed(&encoder, json!({"input": text})).await;
+    assert!(refused.status == 400 && refused.text.contains(&format!("has {counted};")), "{}", refused.text);
+    let causal = TestWorker::start(engine(), None, LONG).await;
+    let refused = embed(&causal, json!({"input": text})).await;
+    assert!(refused.status == 400 && refused.text.contains("has at least 64;"), "{}", refused.text);
+}

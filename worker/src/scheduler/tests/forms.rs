@@ -11,7 +11,7 @@ async fn told(ticket: &mut Ticket) -> (String, Vec<TokenLogprobs>, Option<End>) 
     while let Some(event) = ticket.events.recv().await {
         match event {
             Event::Started => {}
-            Event::Token { text: piece, logprobs } => {
+            Event::Token { text: piece, logprobs, .. } => {
                 text += &piece;
                 told.extend(logprobs);
                 let joined: String = told.iter().map(|t| t.text.as_str()).collect();
