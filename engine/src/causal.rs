@@ -64,7 +64,7 @@ impl CausalEngine {
         for chunk in chunks {
             let (slot, held) = (chunk.slot, self.caches.length(chunk.slot));
             if chunk.tokens.is_empty() {
-                return Err(EngineError::Compute(format!("slot {slot} was given no tokens")));
+                return Err(EngineError::Refused { slot, why: "it was given no tokens".into() });
             }
             if held != chunk.position {
                 return Err(EngineError::Position { slot, held, position: chunk.position });
@@ -74,7 +74,7 @@ impl CausalEngine {
                 return Err(EngineError::ContextFull { slot, wanted, context_length: self.context_length });
             }
             if let Some(&token) = chunk.tokens.iter().find(|&&t| t as usize >= self.vocabulary) {
-                return Err(EngineError::Token(token));
+                return Err(EngineError::Token { slot, token });
             }
         }
         Ok(())
@@ -193,12 +193,13 @@ impl Engine for CausalEngine {
         self.caches.set_length(slot, length.min(held));
     }
 
-    fn copy(&mut self, from: usize, to: usize, length: usize) {
+    fn copy(&mut self, from: usize, to: usize, length: usize) -> bool {
         if let Err(error) = self.caches.copy(from, to, length) {
-            // The slot then holds nothing, which its next chunk's position reveals.
             tracing::warn!(%error, from, to, "a prefix could not be copied");
             self.caches.set_length(to, 0);
+            return false;
         }
+        true
     }
 }
 

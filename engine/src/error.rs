@@ -33,12 +33,6 @@ pub enum LoadError {
     Device(#[from] candle_core::Error),
 }
 
-impl LoadError {
-    /// Whether the file's content is at fault, not what this engine supports.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::NotFinite(_) | Self::Read { .. })
-    }
-}
 
 #[cfg(test)]
 mod tests {

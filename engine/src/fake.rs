@@ -43,6 +43,21 @@ impl FakeEngine {
         self.fail_after = Some(steps);
         self
     }
+
+    fn check(&self, chunk: &Chunk<'_>) -> Result<(), EngineError> {
+        let (slot, held) = (chunk.slot, self.slots[chunk.slot].len());
+        if held != chunk.position {
+            return Err(EngineError::Position { slot, held, position: chunk.position });
+        }
+        let (wanted, context_length) = (held + chunk.tokens.len(), self.context_length);
+        if wanted > context_length {
+            return Err(EngineError::ContextFull { slot, wanted, context_length });
+        }
+        match chunk.tokens.iter().find(|&&token| token as usize >= self.vocab_size) {
+            Some(&token) => Err(EngineError::Token { slot, token }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Engine for FakeEngine {
@@ -75,18 +90,12 @@ impl Engine for FakeEngine {
         if let Some(left) = &mut self.fail_after {
             *left = left.checked_sub(1).ok_or_else(|| EngineError::Compute("as the test wanted".into()))?;
         }
+        chunks.iter().try_for_each(|chunk| self.check(chunk))?;
         let mut rows = Vec::new();
         for chunk in chunks {
             let held = &mut self.slots[chunk.slot];
-            if held.len() != chunk.position {
-                return Err(EngineError::Position { slot: chunk.slot, held: held.len(), position: chunk.position });
-            }
             let first_answer = chunk.output == Output::Logits && self.prompts[chunk.slot] == 0;
             held.extend_from_slice(chunk.tokens);
-            if held.len() > self.context_length {
-                let (slot, wanted, context_length) = (chunk.slot, held.len(), self.context_length);
-                return Err(EngineError::ContextFull { slot, wanted, context_length });
-            }
             if chunk.output == Output::Hidden {
                 rows.push(chunk.tokens.iter().flat_map(|&t| [t as f32, 1.0, 0.0, 0.0]).collect());
             }
@@ -109,8 +118,9 @@ impl Engine for FakeEngine {
         self.prompts[slot] = 0;
     }
 
-    fn copy(&mut self, from: usize, to: usize, length: usize) {
+    fn copy(&mut self, from: usize, to: usize, length: usize) -> bool {
         self.slots[to] = self.slots[from][..length].to_vec();
         self.prompts[to] = 0;
+        true
     }
 }

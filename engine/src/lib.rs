@@ -106,19 +106,37 @@ pub trait Engine: Send {
     /// Forgets a slot's tokens from `length` on; what it holds stays valid for another sequence that begins with the same tokens.
     fn truncate(&mut self, slot: usize, length: usize);
 
-    /// Makes slot `to` hold the first `length` tokens of slot `from`, which holds at least so many.
-    fn copy(&mut self, from: usize, to: usize, length: usize);
+    /// Makes slot `to` hold the first `length` tokens of slot `from`, which holds at least so many. False if that did not
+    /// work; slot `to` then holds nothing.
+    fn copy(&mut self, from: usize, to: usize, length: usize) -> bool;
 }
 
-/// A step failed; the sequences in it are lost, the engine goes on.
+/// A step failed; the engine goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error("slot {slot} holds {held} tokens, but {position} were expected")]
     Position { slot: usize, held: usize, position: usize },
     #[error("slot {slot} has no room: {wanted} tokens in a context of {context_length}")]
     ContextFull { slot: usize, wanted: usize, context_length: usize },
-    #[error("token {0} is not in the vocabulary")]
-    Token(u32),
+    #[error("slot {slot} was given token {token}, which is not in the vocabulary")]
+    Token { slot: usize, token: u32 },
+    #[error("slot {slot} cannot be computed: {why}")]
+    Refused { slot: usize, why: String },
+    /// The sequences of the step are lost.
     #[error("computation failed: {0}")]
     Compute(String),
+}
+
+impl EngineError {
+    /// The slot whose chunk cannot be computed, where that was found before anything was: all slots hold what they held, and
+    /// the other chunks can be given again.
+    pub fn slot(&self) -> Option<usize> {
+        match *self {
+            Self::Position { slot, .. }
+            | Self::ContextFull { slot, .. }
+            | Self::Token { slot, .. }
+            | Self::Refused { slot, .. } => Some(slot),
+            Self::Compute(_) => None,
+        }
+    }
 }

@@ -129,10 +129,30 @@ pub fn build(objects: Objects<'_>) -> Table {
             worker.replicas.push(Arc::new(replica));
         }
     }
+    for (id, reason) in hopeless(objects.assignments) {
+        if let Some(worker) = table.models.values_mut().find_map(|m| m.workers.get_mut(&id)) {
+            let WorkerId { name, .. } = &id;
+            worker.stuck.get_or_insert_with(|| format!("{reason}; the status of Worker {name} says what is wrong"));
+        }
+    }
     for worker in table.models.values_mut().flat_map(|m| m.workers.values_mut()) {
         worker.replicas.sort_by(|a, b| a.id.cmp(&b.id));
     }
     table
+}
+
+/// Workers whose replicas all failed for a reason that does not pass by itself, and that reason.
+fn hopeless(assignments: &[Arc<Assignment>]) -> BTreeMap<WorkerId, String> {
+    let mut all: BTreeMap<WorkerId, Option<String>> = BTreeMap::new();
+    for assignment in assignments.iter().filter(|a| a.metadata.deletion_timestamp.is_none()) {
+        let status = assignment.status.as_ref().filter(|s| s.state == Some(AssignmentState::Failed));
+        let reason = status.and_then(|s| s.last_failure.as_ref()).map(|f| f.reason.clone());
+        let reason = reason.filter(|r| STUCK.contains(&r.as_str()));
+        all.entry(worker_of(assignment))
+            .and_modify(|other| *other = other.take().and(reason.clone()))
+            .or_insert(reason);
+    }
+    all.into_iter().filter_map(|(id, reason)| Some((id, reason?))).collect()
 }
 
 /// Workers that have a Ready replica, whose keys are wanted.
@@ -269,5 +289,25 @@ mod tests {
         assert_eq!(with("BackendNotAvailable", 2).as_deref(), Some("BackendNotAvailable: no backend metal"));
         assert_eq!(with("BackendNotAvailable", 1), None);
         assert_eq!(with("ModelNotReady", 2), None);
+    }
+
+    #[test]
+    fn replicas_that_can_never_run_are_not_waited_for() {
+        let failed = |name: &str, state: &str, reason: &str| {
+            let mut a = assignment(name, "w", "bee");
+            let failure = json!({"reason": reason, "message": "/secret/path is damaged"});
+            a.status = serde_json::from_value(json!({"state": state, "lastFailure": failure})).unwrap();
+            a
+        };
+        let stuck = |assignments: &[Assignment]| {
+            let table = table(&[model("bee")], &[worker("w", "bee", 2)], assignments, &[]);
+            table.models["bee"].workers.values().next().unwrap().stuck.clone()
+        };
+        let damaged = failed("w-0", "Failed", "InvalidModelFile");
+        let why = stuck(&[damaged.clone(), failed("w-1", "Failed", "InvalidModelFile")]).unwrap();
+        assert!(why.starts_with("InvalidModelFile") && why.contains("Worker w") && !why.contains("/secret"), "{why}");
+        assert_eq!(stuck(&[damaged.clone(), failed("w-1", "Pending", "WorkerCrashed")]), None);
+        assert_eq!(stuck(&[failed("w-0", "Failed", "WorkerCrashed")]), None);
+        assert_eq!(stuck(&[]), None);
     }
 }

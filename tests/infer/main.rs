@@ -53,6 +53,22 @@ fn files_that_are_no_model_end_it_at_once() {
 }
 
 #[test]
+fn a_file_that_only_a_worker_finds_damaged_ends_it_with_that_reason() {
+    let sandbox = Sandbox::new();
+    let mut bytes =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/libs/model/builtin/tinybee.gguf")).expect("the model");
+    let header = rbee_model::gguf::Header::from_bytes(&bytes).expect("a sound header");
+    let norm = header.tensor("output_norm.weight").expect("it is there");
+    let start = (header.data_offset() + norm.offset) as usize;
+    // No numbers.
+    bytes[start..start + 8].fill(0xff);
+    let path = sandbox.write("damaged.gguf", bytes);
+    let reference = format!("file://{}", path.display());
+    sandbox.run(&["infer", "--model", &reference, "--prompt", PROMPT]).refused(1, &["InvalidModelFile", "finite"]);
+    sandbox.nothing_left();
+}
+
+#[test]
 fn an_interrupt_at_the_start_exits_130_and_leaves_nothing() {
     let sandbox = Sandbox::new();
     let mut infer = sandbox.start(&["infer", "--prompt", PROMPT, "--max-tokens", "200"]);

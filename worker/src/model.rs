@@ -61,8 +61,11 @@ impl ModelErrorKind {
         match self {
             Self::Open(_) => ErrorCode::ModelNotFound,
             Self::Gguf(_) | Self::Damaged(_) | Self::Panicked(_) | Self::File { .. } => ErrorCode::InvalidModelFile,
-            Self::Engine(error) if error.is_damage() => ErrorCode::InvalidModelFile,
-            Self::Unsupported(_) | Self::Tokenizer(_) | Self::Engine(_) => ErrorCode::UnsupportedFormat,
+            Self::Engine(error) => of_engine(error),
+            Self::Unsupported(_) | Self::Tokenizer(TokenizerError::Model { .. } | TokenizerError::Pre { .. }) => {
+                ErrorCode::UnsupportedFormat
+            }
+            Self::Tokenizer(_) => ErrorCode::InvalidModelFile,
             Self::Checkpoint(error) => match &error.problem {
                 CheckpointProblem::Open(_) | CheckpointProblem::NoWeights => ErrorCode::ModelNotFound,
                 CheckpointProblem::Unsupported(_)
@@ -74,6 +77,24 @@ impl ModelErrorKind {
                 | CheckpointProblem::TooLong { .. } => ErrorCode::InvalidModelFile,
             },
         }
+    }
+}
+
+/// What is missing or contradicts itself is wrong in every format; what is sound and not computed here is not supported; and
+/// what this machine lacks is not the file's fault.
+fn of_engine(error: &LoadError) -> ErrorCode {
+    match error {
+        LoadError::MissingTensor(_)
+        | LoadError::Shape { .. }
+        | LoadError::Read { .. }
+        | LoadError::NotFinite(_)
+        | LoadError::MissingSetting(_)
+        | LoadError::Setting { .. } => ErrorCode::InvalidModelFile,
+        LoadError::Architecture { .. } | LoadError::UnknownTensor(_) | LoadError::DType { .. } => {
+            ErrorCode::UnsupportedFormat
+        }
+        LoadError::Cache { .. } => ErrorCode::InsufficientMemory,
+        LoadError::Threads(_) | LoadError::Device(_) => ErrorCode::WorkerStartFailed,
     }
 }
 
@@ -92,6 +113,11 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// None if the file has no template; an unusable one is told when it is needed.
     pub template: Option<Result<ChatTemplate, TemplateError>>,
+    /// Token ids below this one have both a text and weights.
+    pub vocabulary: usize,
+    /// Bytes of text that a token stands for at most. None: a token may stand for any number of them, as for a word that the
+    /// vocabulary does not have.
+    pub token_bytes: Option<usize>,
     /// Tokens of one sequence.
     pub context_length: usize,
     pub slots: usize,
@@ -131,6 +157,28 @@ fn made(joined: thread::Result<Result<Tokenizer, TokenizerError>>) -> Result<Tok
     Err(ModelErrorKind::Panicked(text.unwrap_or_else(|| "no message".to_owned())))
 }
 
+fn token_bytes(tokenizer: &Tokenizer, kind: Kind) -> Option<usize> {
+    // Encoders read words, in normal form and without the white space between them.
+    let ids = (kind == Kind::Causal).then(|| 0..tokenizer.vocab_size() as u32)?;
+    let special = ids.filter_map(|id| tokenizer.special_text(id)).map(str::len).max();
+    special.max(Some(tokenizer.longest_token()))
+}
+
+/// Refuses a tokenizer whose own tokens have no weights: those that every text gets, and those that end an answer. That others
+/// have none is usual: a request that uses them is refused.
+fn check_vocabulary(tokenizer: &Tokenizer, rows: usize) -> Result<(), ModelErrorKind> {
+    let beyond = |&id: &u32| id as usize >= rows;
+    let always: Vec<u32> = tokenizer.encode("").into_iter().chain(tokenizer.eos()).collect();
+    let ends = tokenizer.end_tokens();
+    let endless = ends.first().filter(|_| ends.iter().all(beyond));
+    match always.iter().find(|id| beyond(id)).or(endless) {
+        Some(id) => Err(ModelErrorKind::Damaged(format!(
+            "its tokenizer begins or ends texts with token {id}, but its weights are of {rows} tokens only"
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn load_opened(
     config: &Config,
     progress: &mut dyn FnMut(Progress),
@@ -154,8 +202,11 @@ fn load_opened(
         (engine, made(tokenizer.join()))
     });
     let (mut engine, tokenizer) = (engine?, tokenizer?);
+    check_vocabulary(&tokenizer, engine.vocab_size())?;
     warm_up(engine.as_mut())?;
     let model = Model {
+        vocabulary: tokenizer.vocab_size().min(engine.vocab_size()),
+        token_bytes: token_bytes(&tokenizer, engine.kind()),
         tokenizer: Arc::new(tokenizer),
         template: template.map(|text| ChatTemplate::new(&text)),
         context_length: engine.context_length(),

@@ -6,6 +6,7 @@ use crate::liveness;
 use crate::model::{self, Model, ModelError};
 use crate::scheduler::{Scheduler, Stats};
 use rbee_engine::{Engine, Progress};
+use rbee_wire::ErrorCode;
 use rbee_wire::worker::{Hello, LoadingProgress, LoadingStage, ReadyCallback};
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +35,16 @@ pub enum RunError {
     Thread(io::Error),
     #[error("the engine crashed; see the lines above")]
     EngineCrashed,
+}
+
+impl RunError {
+    /// What a hive is told by the last line on stderr, where that says more than that the worker failed.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Model(error) => Some(error.kind.code()),
+            Self::Bind { .. } | Self::Thread(_) | Self::EngineCrashed => None,
+        }
+    }
 }
 
 /// Serves one model until `shutdown`, a shutdown request or the loss of the hive; then drains and comes back.

@@ -77,6 +77,8 @@ impl TestWorker {
         let stats = Arc::new(Stats::default());
         let slots = engine.slots();
         let model = Model {
+            vocabulary: engine.vocab_size().min(tinybee_tokenizer().vocab_size()),
+            token_bytes: (engine.kind() == rbee_engine::Kind::Causal).then(|| tinybee_tokenizer().longest_token()),
             tokenizer: tinybee_tokenizer(),
             template: template.map(ChatTemplate::new),
             context_length: engine.context_length(),

@@ -144,6 +144,7 @@ fn adopt(
                 device: saved.device,
                 slots: saved.slots,
                 memory_bytes: saved.memory_bytes,
+                file: None,
             });
         }
         // It ended while no hive was there; another one is started if it is still wanted.

@@ -7,7 +7,7 @@ use rbee_model::memory;
 
 use crate::{
     plan::world::{Desired, FileState, World},
-    supervise::state::{Phase, Replica, Stage},
+    supervise::state::{Hopeless, Phase, Replica, Stage},
 };
 
 /// Why a wanted replica has no process.
@@ -71,6 +71,12 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
             return Some(Blocked::Refused { reason, message: message.clone() });
         }
         Some(FileState::Available { .. }) => {}
+    }
+    let replica = world.replicas.get(&desired.key.uid);
+    let same =
+        |h: &&Hopeless| h.template_hash == desired.template_hash && h.file.as_ref() == world.files.get(&desired.uri);
+    if let Some(hopeless) = replica.and_then(|r| r.hopeless.as_ref()).filter(same) {
+        return Some(Blocked::Refused { reason: hopeless.reason, message: hopeless.message.clone() });
     }
     let missing = missing(desired.backend, Some(desired.device), &world.backends);
     missing.map(|(reason, message)| Blocked::Refused { reason, message }).or_else(|| {

@@ -51,6 +51,7 @@ fn start(world: &mut World, uid: &str, port: u16, nonce: Nonce) {
     }
     replica.incarnation += 1;
     replica.refused = None;
+    replica.hopeless = None;
     replica.phase = Phase::Spawning { url: None };
     replica.launched = Some(Launched {
         nonce,
@@ -61,5 +62,6 @@ fn start(world: &mut World, uid: &str, port: u16, nonce: Nonce) {
         device: desired.device,
         slots: desired.slots,
         memory_bytes: desired.memory_bytes,
+        file: world.files.get(&desired.uri).cloned(),
     });
 }

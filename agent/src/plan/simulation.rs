@@ -146,7 +146,7 @@ impl Simulation {
 
     fn die(&mut self, process: ProcessId, exit: Exit) {
         if let Some(gone) = self.machine.remove(&process) {
-            let ended = Ended { exit, out_of_memory: false, log_tail: String::new() };
+            let ended = Ended { exit, out_of_memory: false, log_tail: String::new(), said: None };
             self.news.push_back(Observation::Ended { uid: gone.uid, process, ended });
         }
     }

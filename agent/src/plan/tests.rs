@@ -62,7 +62,7 @@ pub(crate) fn cpu(free: i64) -> Vec<HiveBackend> {
 }
 
 pub(crate) fn available() -> BTreeMap<String, FileState> {
-    BTreeMap::from([("builtin:tinybee".into(), FileState::Available { path: "/models/bee.gguf".into() })])
+    BTreeMap::from([("builtin:tinybee".into(), FileState::Available { path: "/models/bee.gguf".into(), mark: None })])
 }
 
 pub(crate) fn world(uids: &[&str]) -> World {
@@ -206,7 +206,7 @@ fn a_worker_that_ignores_the_request_is_killed_after_35_seconds() {
     assert_eq!(plan(&world, secs(2), &TIMING(), 1).wake, Some(secs(36)));
     assert_eq!(actions(&world, secs(35)), []);
     assert!(matches!(&carry(&mut world, secs(36))[..], [Action::Kill { .. }]));
-    let ended = Ended { exit: Exit::Signal(9), out_of_memory: false, log_tail: String::new() };
+    let ended = Ended { exit: Exit::Signal(9), out_of_memory: false, log_tail: String::new(), said: None };
     let seen = Observation::Ended { uid: "a".into(), process: process(7), ended };
     let notices = observe(&mut world, seen, moment(secs(37), &TIMING()));
     assert!(notices.len() == 1 && notices[0].warning && notices[0].reason == "WorkerKilled", "{notices:?}");
@@ -269,7 +269,7 @@ fn loading_ends_after_five_minutes_and_says_where_it_hung() {
 #[test]
 fn a_crash_is_followed_by_a_start_after_the_backoff() {
     let mut world = ready(Tick::ZERO);
-    let ended = Ended { exit: Exit::Signal(9), out_of_memory: false, log_tail: String::new() };
+    let ended = Ended { exit: Exit::Signal(9), out_of_memory: false, log_tail: String::new(), said: None };
     let notices = observe(
         &mut world,
         Observation::Ended { uid: "a".into(), process: process(7), ended },
@@ -285,9 +285,45 @@ fn a_crash_is_followed_by_a_start_after_the_backoff() {
 }
 
 #[test]
+fn a_file_that_no_worker_can_serve_is_tried_once_until_it_changes() {
+    let mut world = world(&["a"]);
+    carry(&mut world, Tick::ZERO);
+    see(&mut world, Observation::Spawned { uid: "a".into(), incarnation: 1, process: process(7) }, Tick::ZERO);
+    let said = Some(rbee_wire::ErrorCode::InvalidModelFile);
+    let ended = Ended { exit: Exit::Code(1), out_of_memory: false, log_tail: "no tensor".into(), said };
+    see(&mut world, Observation::Ended { uid: "a".into(), process: process(7), ended }, secs(1));
+    let replica = &world.replicas["a"];
+    let failure = replica.last_failure.as_ref().unwrap();
+    assert_eq!((failure.reason.as_str(), replica.restarts), ("InvalidModelFile", 0));
+    let later = plan(&world, secs(100_000), &TIMING(), 8001);
+    assert!(later.actions.is_empty() && later.wake.is_none(), "{later:?}");
+    let blocked = &later.blocked["a"];
+    assert!(
+        matches!(blocked, Blocked::Refused { reason: "InvalidModelFile", message } if message.contains("no tensor"))
+    );
+    world
+        .files
+        .insert("builtin:tinybee".into(), FileState::Available { path: "/models/other.gguf".into(), mark: None });
+    assert!(matches!(&carry(&mut world, secs(100_001))[..], [Action::Start { .. }]));
+}
+
+#[test]
+fn other_settings_are_tried_with_a_file_that_could_not_be_served() {
+    let mut world = world(&["a"]);
+    carry(&mut world, Tick::ZERO);
+    see(&mut world, Observation::Spawned { uid: "a".into(), incarnation: 1, process: process(7) }, Tick::ZERO);
+    let said = Some(rbee_wire::ErrorCode::UnsupportedFormat);
+    let ended = Ended { exit: Exit::Code(1), out_of_memory: false, log_tail: String::new(), said };
+    see(&mut world, Observation::Ended { uid: "a".into(), process: process(7), ended }, secs(1));
+    assert!(actions(&world, secs(9)).is_empty());
+    world.desired.get_mut("a").unwrap().template_hash = "h2".into();
+    assert!(matches!(&carry(&mut world, secs(10))[..], [Action::Start { .. }]));
+}
+
+#[test]
 fn news_of_an_earlier_process_changes_nothing() {
     let mut world = ready(Tick::ZERO);
-    let ended = Ended { exit: Exit::Code(1), out_of_memory: false, log_tail: String::new() };
+    let ended = Ended { exit: Exit::Code(1), out_of_memory: false, log_tail: String::new(), said: None };
     see(&mut world, Observation::Ended { uid: "a".into(), process: process(6), ended }, secs(1));
     see(&mut world, Observation::Spawned { uid: "a".into(), incarnation: 9, process: process(6) }, secs(1));
     assert_eq!(world.replicas["a"].process(), Some(process(7)));

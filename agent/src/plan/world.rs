@@ -8,6 +8,7 @@ use rbee_crds::{
     names,
 };
 
+use crate::puller::file::Mark;
 use crate::supervise::state::{Key, Replica, Tick, Uid};
 
 /// What an Assignment asks of this hive, parsed once.
@@ -70,6 +71,8 @@ pub enum FileState {
     /// A worker can be started with it.
     Available {
         path: PathBuf,
+        /// Another one: the file has changed.
+        mark: Option<Mark>,
     },
     Downloading(Download),
     /// It cannot be used; `reason` is a word of the contract's.

@@ -62,7 +62,7 @@ pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
         gguf,
         download: None,
     };
-    Entry { cached, state: FileState::Available { path } }
+    Entry { cached, state: FileState::Available { path, mark: None } }
 }
 
 /// Writes a built-in model into `folder`, unless its whole file lies there.

@@ -28,8 +28,9 @@ pub struct Looked {
     found: Result<(u64, Gguf), Refusal>,
 }
 
+/// By what a change of a file is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+pub struct Mark {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -102,7 +103,7 @@ pub fn entry(uri: &str, looked: &Looked) -> Entry {
         gguf: Some(gguf),
         download: None,
     };
-    Entry { cached, state: FileState::Available { path: looked.path.clone() } }
+    Entry { cached, state: FileState::Available { path: looked.path.clone(), mark: looked.mark } }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From the way a process ended to what people are told about it.
 
 use rbee_crds::{Time, reason, worker::Failure};
+use rbee_wire::ErrorCode;
 
 /// Longest part of a log that is shown in a message, bytes.
 pub const TAIL_BYTES: usize = 600;
@@ -22,6 +23,19 @@ pub struct Ended {
     pub out_of_memory: bool,
     /// The last lines that it wrote.
     pub log_tail: String,
+    /// What its very last line says is wrong.
+    pub said: Option<ErrorCode>,
+}
+
+impl Ended {
+    /// The reason that another process would end for just as well, as long as it is started with the same file.
+    pub fn last_word(&self) -> Option<&'static str> {
+        match self.said.filter(|_| self.exit == Exit::Code(1))? {
+            ErrorCode::InvalidModelFile => Some(reason::INVALID_MODEL_FILE),
+            ErrorCode::UnsupportedFormat => Some(reason::UNSUPPORTED_FORMAT),
+            _ => None,
+        }
+    }
 }
 
 impl Exit {
@@ -49,7 +63,10 @@ pub fn crashed(ended: &Ended, pid: u32, was_ready: bool, at: Time) -> Failure {
     let reason = match (oom, was_ready) {
         (true, _) => reason::OOM_KILLED,
         (false, true) => reason::WORKER_CRASHED,
-        (false, false) => reason::WORKER_START_FAILED,
+        (false, false) => match ended.said {
+            Some(ErrorCode::InsufficientMemory) => reason::INSUFFICIENT_MEMORY,
+            _ => ended.last_word().unwrap_or(reason::WORKER_START_FAILED),
+        },
     };
     let mut message = format!("worker process {pid} {}", ended.exit.words());
     if oom {
@@ -68,6 +85,12 @@ pub fn crashed(ended: &Ended, pid: u32, was_ready: bool, at: Time) -> Failure {
 /// The message, followed by the last lines of the log where there are any.
 pub fn with_tail(message: String, tail: &str) -> String {
     if tail.is_empty() { message } else { format!("{message}; last lines of its log: {tail}") }
+}
+
+/// The code in the last line of a log, if that is a worker's `error: CODE: …`.
+pub fn said(text: &str) -> Option<ErrorCode> {
+    let last = text.lines().map(str::trim).rfind(|l| !l.is_empty())?;
+    ErrorCode::parse(last.strip_prefix("error: ")?.split_once(": ")?.0)
 }
 
 /// The last lines of a log, on one line, without control characters, at most [`TAIL_BYTES`].
@@ -116,7 +139,7 @@ mod tests {
     }
 
     fn ended(exit: Exit, out_of_memory: bool) -> Ended {
-        Ended { exit, out_of_memory, log_tail: "oops".into() }
+        Ended { exit, out_of_memory, log_tail: "oops".into(), said: None }
     }
 
     #[test]
@@ -127,6 +150,20 @@ mod tests {
         let failure = crashed(&ended(Exit::Code(1), false), 7, false, at());
         assert_eq!((failure.reason.as_str(), failure.exit_code), ("WorkerStartFailed", Some(1)));
         assert!(failure.message.contains("exited with code 1"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_worker_that_says_what_is_wrong_with_its_file_is_believed() {
+        let text =
+            "INFO loading\nerror: INVALID_MODEL_FILE: cannot load the model /m.gguf: tensor \"x\" is missing\n\n";
+        assert_eq!(said(text), Some(ErrorCode::InvalidModelFile));
+        assert_eq!(said("error: INVALID_MODEL_FILE: x\nthread panicked"), None, "it is not the last line");
+        assert_eq!(said("error: NO_SUCH_CODE: x"), None);
+        let refused = |exit, said| crashed(&Ended { said, ..ended(exit, false) }, 7, false, at()).reason;
+        assert_eq!(refused(Exit::Code(1), Some(ErrorCode::InvalidModelFile)), "InvalidModelFile");
+        assert_eq!(refused(Exit::Code(1), Some(ErrorCode::UnsupportedFormat)), "UnsupportedFormat");
+        assert_eq!(refused(Exit::Code(1), Some(ErrorCode::InsufficientMemory)), "InsufficientMemory");
+        assert_eq!(refused(Exit::Signal(9), Some(ErrorCode::InvalidModelFile)), "WorkerStartFailed");
     }
 
     #[test]

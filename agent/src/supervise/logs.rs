@@ -9,7 +9,7 @@ use std::{
 
 use rbee_crds::names;
 
-use crate::supervise::{failure, state::Key};
+use crate::supervise::state::Key;
 
 /// A log of this size is moved aside, bytes. One older one is kept.
 const MAX_BYTES: u64 = 16 << 20;
@@ -71,8 +71,8 @@ fn aside(path: &Path) -> PathBuf {
     path.with_extension("log.1")
 }
 
-/// The last lines of the part that begins at `begin`, on one line.
-pub fn tail(path: &Path, begin: u64) -> io::Result<String> {
+/// The end of the part that begins at `begin`.
+pub fn end(path: &Path, begin: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     // A log that was moved aside meanwhile begins anew.
@@ -80,12 +80,13 @@ pub fn tail(path: &Path, begin: u64) -> io::Result<String> {
     file.seek(SeekFrom::Start(begin.max(length.saturating_sub(LOOK_BACK))))?;
     let mut bytes = vec![];
     file.take(LOOK_BACK).read_to_end(&mut bytes)?;
-    Ok(failure::tail(&String::from_utf8_lossy(&bytes)))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervise::failure;
     use std::io::Write;
     use std::os::unix::fs::MetadataExt;
 
@@ -98,8 +99,8 @@ mod tests {
         assert_eq!((begin, file.metadata().unwrap().mode() & 0o777), (0, 0o600));
         let (mut file, begin) = open(&path).unwrap();
         writeln!(file, "of the second").unwrap();
-        assert_eq!(tail(&path, begin).unwrap(), "of the second");
-        assert_eq!(tail(&path, 0).unwrap(), "of the first | of the second");
+        assert_eq!(failure::tail(&end(&path, begin).unwrap()), "of the second");
+        assert_eq!(failure::tail(&end(&path, 0).unwrap()), "of the first | of the second");
     }
 
     #[test]
@@ -126,6 +127,6 @@ mod tests {
         writeln!(file, "goes on").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "goes on\n");
         assert_eq!(fs::metadata(dir.path().join("a.log.1")).unwrap().len(), MAX_BYTES);
-        assert_eq!(tail(&path, MAX_BYTES).unwrap(), "goes on");
+        assert_eq!(failure::tail(&end(&path, MAX_BYTES).unwrap()), "goes on");
     }
 }

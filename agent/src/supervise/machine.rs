@@ -20,7 +20,7 @@ use crate::{
     report::cluster::{Cluster, WorkerKey},
     supervise::{
         effects::{Effects, StartOrder, StopOrder},
-        failure::{Ended, Exit},
+        failure::{self, Ended, Exit},
         launch, logs,
         observe::{NotStarted, Silence},
         process::{self, Program},
@@ -148,10 +148,11 @@ impl Effects for Machine {
         };
         let out_of_memory = before.zip(process::out_of_memory_kills()).is_some_and(|(before, after)| after > before);
         // A log that cannot be read has no last lines to show.
-        let log_tail = logs::tail(&log, begin).unwrap_or_default();
+        let log_end = logs::end(&log, begin).unwrap_or_default();
+        let (log_tail, said) = (failure::tail(&log_end), failure::said(&log_end));
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.uid);
         tracing::info!(assignment = key.name, pid = process.pid, ?exit, "worker ended");
-        Ended { exit, out_of_memory, log_tail }
+        Ended { exit, out_of_memory, log_tail, said }
     }
 
     async fn health(&self, url: &str, process: ProcessId) -> Result<Health, Silence> {

@@ -10,7 +10,7 @@ use crate::{
     supervise::{
         backoff,
         failure::{self, Ended, Exit},
-        state::{Cause, Ending, Key, Phase, Probe, ProcessId, Replica, Running, Stage, Tick, Uid},
+        state::{Cause, Ending, Hopeless, Key, Phase, Probe, ProcessId, Replica, Running, Stage, Tick, Uid},
     },
 };
 
@@ -237,6 +237,9 @@ fn gone(world: &mut World, uid: &str, process: ProcessId, ended: Ended, moment: 
                 Stage::Adopted | Stage::Leaving { .. } => Some(Tick::ZERO),
                 Stage::Starting | Stage::Loading { .. } => None,
             };
+            if let Some(reason) = ended.last_word().filter(|_| healthy.is_none()) {
+                return hopeless(replica, reason, failure::crashed(&ended, process.pid, false, Time(at)));
+            }
             replica.restarts = replica.restarts.saturating_add(1);
             if ended.exit == Exit::Code(0) {
                 // Somebody asked it to drain. It is wanted, so another one is started.
@@ -258,6 +261,20 @@ fn gone(world: &mut World, uid: &str, process: ProcessId, ended: Ended, moment: 
         Phase::Ending(ending) => after_ending(replica, ending, &ended, moment),
         Phase::Idle | Phase::Spawning { .. } => vec![],
     }
+}
+
+/// Notes a failure that comes again with every start, until the file is another one.
+fn hopeless(replica: &mut Replica, reason: &'static str, failure: Failure) -> Vec<Notice> {
+    let message = format!("{}: {}; it is started again when the file changes", replica.key.name, failure.message);
+    replica.hopeless = replica.launched.as_ref().map(|launched| Hopeless {
+        reason,
+        message: failure.message.clone(),
+        template_hash: launched.template_hash.clone(),
+        file: launched.file.clone(),
+    });
+    replica.refused = Some(reason.to_owned());
+    replica.last_failure = Some(failure);
+    vec![Notice { key: replica.key.clone(), warning: true, reason: reason.into(), message }]
 }
 
 fn after_ending(replica: &mut Replica, ending: Ending, ended: &Ended, moment: Moment<'_>) -> Vec<Notice> {

@@ -7,6 +7,8 @@ use rbee_wire::worker::Health;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::plan::FileState;
+
 /// Time since the hive started. It never jumps, as the time of day does.
 pub type Tick = Duration;
 
@@ -71,6 +73,8 @@ pub struct Launched {
     pub device: i32,
     pub slots: i32,
     pub memory_bytes: i64,
+    /// The model's file as it was then, if this hive made the process.
+    pub file: Option<FileState>,
 }
 
 /// One Assignment on this hive, with or without a process.
@@ -89,10 +93,21 @@ pub struct Replica {
     pub not_before: Tick,
     /// The refusal that was reported, by its reason.
     pub refused: Option<String>,
+    /// No start with the same file and settings: the last process said that it cannot serve them.
+    pub hopeless: Option<Hopeless>,
     /// No other try to take the finalizer away before this.
     pub release_after: Tick,
     pub launched: Option<Launched>,
     pub phase: Phase,
+}
+
+/// What a process could not be started with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hopeless {
+    pub reason: &'static str,
+    pub message: String,
+    pub template_hash: String,
+    pub file: Option<FileState>,
 }
 
 /// Whether there is a process, and what is done about it.
@@ -199,6 +214,7 @@ impl Replica {
             last_request_unix_ms: None,
             not_before: Tick::ZERO,
             refused: None,
+            hopeless: None,
             release_after: Tick::ZERO,
             launched: None,
             phase: Phase::Idle,

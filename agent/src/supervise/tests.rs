@@ -90,7 +90,7 @@ impl Effects for Fake {
         let end = self.ends.lock().unwrap().entry(process).or_default().clone();
         end.notified().await;
         let exit = self.exits.lock().unwrap()[&process];
-        Ended { exit, out_of_memory: false, log_tail: "last words".into() }
+        Ended { exit, out_of_memory: false, log_tail: "last words".into(), said: None }
     }
 
     async fn health(&self, _: &str, _: ProcessId) -> Result<Health, Silence> {
@@ -287,7 +287,7 @@ async fn exit_codes_and_signals_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let (child, process) = process::spawn(script(dir.path(), "echo broken >&2; exit 3")).unwrap();
     assert_eq!(process::wait_child(child, process).await, Exit::Code(3));
-    assert_eq!(logs::tail(&dir.path().join("log"), 0).unwrap(), "broken");
+    assert_eq!(failure::tail(&logs::end(&dir.path().join("log"), 0).unwrap()), "broken");
     let (child, process) = process::spawn(script(dir.path(), "kill -SEGV $$")).unwrap();
     assert_eq!(process::wait_child(child, process).await, Exit::Signal(11));
     assert!(!process::is_alive(process));

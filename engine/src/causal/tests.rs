@@ -164,8 +164,8 @@ fn what_does_not_fit_is_refused_and_leaves_the_slot_as_it_was() {
     let long = vec![5; 254];
     assert!(matches!(engine.step(&[chunk(3, &long)]), Err(EngineError::ContextFull { wanted: 257, .. })));
     assert!(matches!(engine.step(&[chunk(2, &[5])]), Err(EngineError::Position { held: 3, .. })));
-    assert!(matches!(engine.step(&[chunk(3, &[1280])]), Err(EngineError::Token(1280))));
-    assert!(matches!(engine.step(&[chunk(3, &[])]), Err(EngineError::Compute(_))));
+    assert!(matches!(engine.step(&[chunk(3, &[1280])]), Err(EngineError::Token { token: 1280, .. })));
+    assert!(matches!(engine.step(&[chunk(3, &[])]), Err(EngineError::Refused { slot: 0, .. })));
     assert!(engine.step(&[]).unwrap().is_empty());
     assert_eq!(engine.caches.length(0), 3);
     engine.truncate(0, 0);

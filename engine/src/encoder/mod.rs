@@ -53,15 +53,14 @@ impl Encoder {
             return Err(EngineError::ContextFull { slot, wanted, context_length: self.context_length });
         }
         if let Some(&token) = chunk.tokens.iter().find(|&&t| t as usize >= self.bert.vocab_size()) {
-            return Err(EngineError::Token(token));
+            return Err(EngineError::Token { slot, token });
         }
-        match chunk.output {
-            Output::Hidden if wanted > 0 => Ok(()),
-            Output::Hidden => Err(EngineError::Compute("a sequence without tokens has no hidden states".into())),
-            Output::None | Output::Logits => {
-                Err(EngineError::Compute("an encoder gives hidden states of whole sequences only".into()))
-            }
-        }
+        let why = match chunk.output {
+            Output::Hidden if wanted > 0 => return Ok(()),
+            Output::Hidden => "a sequence without tokens has no hidden states",
+            Output::None | Output::Logits => "an encoder gives hidden states of whole sequences only",
+        };
+        Err(EngineError::Refused { slot, why: why.into() })
     }
 }
 
@@ -105,5 +104,7 @@ impl Engine for Encoder {
 
     fn truncate(&mut self, _slot: usize, _length: usize) {}
 
-    fn copy(&mut self, _from: usize, _to: usize, _length: usize) {}
+    fn copy(&mut self, _from: usize, _to: usize, length: usize) -> bool {
+        length == 0
+    }
 }

@@ -156,11 +156,11 @@ fn what_an_encoder_cannot_do_is_an_error_of_the_step() {
     let mut encoder = load(source(file())).expect("it loads");
     let (long, unknown) = ([1; CONTEXT + 1], encoder.vocab_size() as u32);
     assert!(matches!(encoder.step(&[hidden(0, &long)]), Err(EngineError::ContextFull { .. })));
-    assert!(matches!(encoder.step(&[hidden(0, &[unknown])]), Err(EngineError::Token(_))));
+    assert!(matches!(encoder.step(&[hidden(0, &[unknown])]), Err(EngineError::Token { .. })));
     let later = Chunk { position: 1, ..hidden(0, &[1]) };
     assert!(matches!(encoder.step(&[later]), Err(EngineError::Position { .. })));
     let logits = Chunk { output: Output::Logits, ..hidden(0, &[1]) };
-    assert!(matches!(encoder.step(&[logits]), Err(EngineError::Compute(_))));
+    assert!(matches!(encoder.step(&[logits]), Err(EngineError::Refused { .. })));
 }
 
 #[test]

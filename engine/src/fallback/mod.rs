@@ -74,12 +74,13 @@ impl Fallback {
             return Err(EngineError::ContextFull { slot, wanted, context_length: self.context_length });
         }
         if let Some(&token) = chunk.tokens.iter().find(|&&t| t as usize >= self.form.vocabulary) {
-            return Err(EngineError::Token(token));
+            return Err(EngineError::Token { slot, token });
         }
         match chunk.output {
-            Output::Hidden => {
-                Err(EngineError::Compute(format!("{} models give no hidden states", self.form.architecture)))
-            }
+            Output::Hidden => Err(EngineError::Refused {
+                slot,
+                why: format!("{} models give no hidden states", self.form.architecture),
+            }),
             Output::None | Output::Logits => Ok(()),
         }
     }
@@ -161,9 +162,10 @@ impl Engine for Fallback {
         }
     }
 
-    fn copy(&mut self, from: usize, to: usize, length: usize) {
+    fn copy(&mut self, from: usize, to: usize, length: usize) -> bool {
         let tokens = self.slots[from].tokens[..length].to_vec();
         let slot = &mut self.slots[to];
         (slot.tokens, slot.computed) = (tokens, 0);
+        true
     }
 }

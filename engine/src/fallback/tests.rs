@@ -255,9 +255,9 @@ fn what_cannot_be_computed_is_an_error_and_leaves_the_slot_as_it_was() {
     let before = engine.step(&[chunk(0, 0, &[1, 2], Output::Logits)]).expect("a step");
     let long = [1; 149];
     assert!(matches!(engine.step(&[chunk(0, 2, &long, Output::Logits)]), Err(EngineError::ContextFull { .. })));
-    assert!(matches!(engine.step(&[chunk(0, 2, &[50], Output::Logits)]), Err(EngineError::Token(50))));
+    assert!(matches!(engine.step(&[chunk(0, 2, &[50], Output::Logits)]), Err(EngineError::Token { token: 50, .. })));
     assert!(matches!(engine.step(&[chunk(0, 1, &[1], Output::Logits)]), Err(EngineError::Position { .. })));
-    assert!(matches!(engine.step(&[chunk(0, 2, &[1], Output::Hidden)]), Err(EngineError::Compute(_))));
+    assert!(matches!(engine.step(&[chunk(0, 2, &[1], Output::Hidden)]), Err(EngineError::Refused { .. })));
     engine.truncate(0, 1);
     assert_eq!(engine.step(&[chunk(0, 1, &[2], Output::Logits)]).expect("a step"), before);
 }

@@ -142,8 +142,17 @@ impl ApiError {
 
     /// The prompt does not fit into the context. `param` is the field that held the prompt.
     pub fn context_length_exceeded(param: &str, prompt_tokens: usize, context_length: usize) -> Self {
+        Self::too_long(param, "", prompt_tokens, context_length)
+    }
+
+    /// The prompt does not fit by far, so that nobody counted more than that it has at least so many tokens.
+    pub fn context_length_exceeded_by_far(param: &str, least: usize, context_length: usize) -> Self {
+        Self::too_long(param, "at least ", least, context_length)
+    }
+
+    fn too_long(param: &str, how: &str, prompt_tokens: usize, context_length: usize) -> Self {
         let text = format!(
-            "this model's context length is {context_length} tokens, but the prompt has {prompt_tokens}; shorten the prompt"
+            "this model's context length is {context_length} tokens, but the prompt has {how}{prompt_tokens}; shorten the prompt"
         );
         let mut error = Self::invalid(param, text).with_openai_code("context_length_exceeded");
         error.details.insert("prompt_tokens".into(), prompt_tokens.into());

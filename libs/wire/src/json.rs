@@ -1,23 +1,39 @@
 //! Strict reading of a JSON object: duplicate keys, wrong types and unknown fields are errors that name the field.
 
 use crate::error::{ApiError, ErrorCode};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// A `Value` whose objects have no key twice.
-struct Strict(Value);
+/// What a body's values may cost together. A value of cost 1 takes up to about a hundred bytes of memory, whatever its text
+/// takes; prompts as token ids, which cost 1 each, are the longest lists that are sent.
+const MAX_COST: usize = 500_000;
+/// Costs of values that hold others: what they take even if they are almost empty.
+const ARRAY_COST: usize = 5;
+const OBJECT_COST: usize = 10;
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
+/// Reads a `Value` whose objects have no key twice, and that does not cost more than is left.
+struct Strict<'a>(&'a mut usize);
+
+impl Strict<'_> {
+    fn pay<E: serde::de::Error>(&mut self, cost: usize) -> Result<(), E> {
+        let too_many = || E::custom("too many values; send a smaller request");
+        *self.0 = self.0.checked_sub(cost).ok_or_else(too_many)?;
+        Ok(())
     }
 }
 
-struct StrictVisitor;
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for StrictVisitor {
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
+        self.pay(1)?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,18 +68,20 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(Value::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+        self.pay(ARRAY_COST)?;
         let mut items = Vec::new();
-        while let Some(Strict(item)) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(Strict(self.0))? {
             items.push(item);
         }
         Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        self.pay(OBJECT_COST)?;
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            let Strict(value) = access.next_value()?;
+            let value = access.next_value_seed(Strict(self.0))?;
             if map.contains_key(&key) {
                 return Err(serde::de::Error::custom(format!("duplicate key {:?}", shorten(&key))));
             }
@@ -71,6 +89,13 @@ impl<'de> Visitor<'de> for StrictVisitor {
         }
         Ok(Value::Object(map))
     }
+}
+
+fn read(body: &[u8]) -> serde_json::Result<Value> {
+    let mut left = MAX_COST;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = Strict(&mut left).deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| value)
 }
 
 /// The first characters of foreign text, without control characters, for use in a message.
@@ -95,8 +120,9 @@ impl Fields {
             let text = format!("the body has {} bytes, allowed are {}", body.len(), crate::MAX_BODY_BYTES);
             return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_status(413));
         }
-        let Strict(value) = serde_json::from_slice(body).map_err(|e| {
-            ApiError::new(ErrorCode::InvalidRequest, format!("the body is not valid JSON: parse error, {e}"))
+        let value = read(body).map_err(|e| {
+            let what = if e.is_data() { "the body cannot be taken" } else { "the body is not valid JSON: parse error" };
+            ApiError::new(ErrorCode::InvalidRequest, format!("{what}, {e}"))
         })?;
         match value {
             Value::Object(map) => Ok(Self { map, prefix: String::new() }),
@@ -202,5 +228,27 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_body_that_becomes_a_huge_tree_is_refused() {
+        let many = |item: &str, count: usize| format!("{{\"metadata\":[{}]}}", vec![item; count].join(","));
+        for (item, most) in [("7", 499_000), ("[]", 83_000), ("{\"\":0}", 41_000)] {
+            assert!(Fields::from_body(many(item, most).as_bytes()).is_ok(), "{item}");
+            let refused = Fields::from_body(many(item, most + 2_000).as_bytes()).map(|_| ()).unwrap_err();
+            assert_eq!(refused.status, 400);
+            assert!(refused.message.contains("too many values"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_object_is_refused() {
+        assert!(Fields::from_body(b"{} ").is_ok());
+        assert!(Fields::from_body(b"{} x").is_err());
     }
 }

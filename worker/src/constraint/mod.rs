@@ -3,6 +3,7 @@
 //! [`Grammars`] belongs to a model and compiles what a request asks for into a [`Grammar`], which belongs to one answer. Compiling
 //! happens on a thread of its own, within a limit of time, fuel and memory.
 
+mod endless;
 mod schema;
 mod vocabulary;
 
@@ -54,9 +55,9 @@ impl ConstraintError {
     }
 }
 
-/// A grammar ended in the middle of an answer.
+/// A grammar ended in the middle of an answer: it is too large in a way that showed only there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the answer cannot go on within the wanted form: {0}")]
+#[error("the answer cannot go on within the wanted form: {0}; make it simpler")]
 pub struct Stuck(String);
 
 /// Compiles grammars for one model's vocabulary. What that needs is made at first use.

@@ -1,6 +1,6 @@
 //! What a JSON schema must be like before llguidance gets it. Pure.
 
-use super::ConstraintError;
+use super::{ConstraintError, endless};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -14,6 +14,8 @@ const WHITE_SPACE: &str = r"\x20|\x0D?\x0A[\x20\x09]{0,24}";
 
 /// Most regular expressions that one string would have to match at once, whatever combines them.
 const MAX_INTERSECTED: usize = 8;
+/// Most properties of one object that may be left out: each of them may come next, which is looked at for every token.
+const MAX_OPTIONAL: usize = 1000;
 /// Most patterns of property names; each is compared with each.
 const MAX_NAME_PATTERNS: usize = 64;
 
@@ -21,6 +23,9 @@ const MAX_NAME_PATTERNS: usize = 64;
 pub(super) fn prepare(schema: &Value) -> Result<Value, ConstraintError> {
     let mut size = Size::default();
     size.measure(schema, 0)?;
+    if let Some(to) = endless::reference(schema) {
+        return Err(refused(&format!("$ref {to:?} leads to itself without end, nothing fits it")));
+    }
     let together = Intersections { root: schema, known: HashMap::new() }.of(schema);
     if together > MAX_INTERSECTED {
         let text = format!("the schema intersects up to {together} patterns or formats, allowed are {MAX_INTERSECTED}");
@@ -64,6 +69,14 @@ impl Size {
                     // References lead into the schema itself only.
                     Value::String(to) if key == "$ref" && !to.starts_with('#') => {
                         return Err(refused(&format!("$ref {to:?} is not supported; references must begin with #")));
+                    }
+                    Value::Object(properties) if key == "properties" => {
+                        let required = map.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+                        if properties.len().saturating_sub(required) > MAX_OPTIONAL {
+                            return too_large(format!(
+                                "an object has more than {MAX_OPTIONAL} properties that may be left out"
+                            ));
+                        }
                     }
                     Value::Object(patterns) if key == "patternProperties" => self.name_patterns += patterns.len(),
                     _ => {}

@@ -158,3 +158,54 @@ fn bombs_end_soon_and_leave_the_next_grammar_alone() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Tokens of a text that a grammar takes, masks computed on the way.
+fn taken(grammar: &Grammar, tokens: &[u32]) -> Result<usize, Stuck> {
+    let mut grammar = grammar.clone();
+    for (at, &token) in tokens.iter().enumerate() {
+        if !allows(grammar.mask()?, token) || grammar.accept(token)? {
+            return Ok(at);
+        }
+    }
+    Ok(tokens.len())
+}
+
+#[test]
+fn classic_regex_bombs_are_harmless() {
+    let token = tinybee_tokenizer().encode_part("a")[0];
+    for bomb in ["(a+a+)+y", "(a*)*b", "(a|a)*b", "(a|aa)+$", "([a-zA-Z]+)*x", ".*.*=.*", "(.*)*x"] {
+        let grammar = grammars().compile(&regex(bomb)).unwrap();
+        // A matcher that tries one way after the other would not live to see the end of this.
+        assert_eq!(taken(&grammar, &[token; 2000]), Ok(2000), "{bomb}");
+    }
+}
+
+#[test]
+fn an_object_of_many_optional_properties_is_served_or_refused_before_it_begins() {
+    let object = |count: usize| {
+        let properties: serde_json::Map<String, Value> =
+            (0..count).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
+        grammars().compile(&schema(json!({"type": "object", "properties": properties, "additionalProperties": false})))
+    };
+    for count in [600, 1000] {
+        let text = format!(r#"{{"p0": "a", "p5": "b", "p{}": "c"}}"#, count - 1);
+        assert_eq!(takes(&object(count).unwrap(), &text), (true, true), "{count}");
+    }
+    let refused = object(1001).unwrap_err();
+    assert!(refused.to_string().contains("1000 properties"), "{refused}");
+}
+
+#[test]
+fn a_circle_of_references_is_refused_where_an_answer_would_only_later_meet_it() {
+    let circle = json!({"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}});
+    let schemas = [
+        json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/a"}}, "required": ["x"], "$defs": circle}),
+        json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": circle}),
+        json!({"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": circle}),
+    ];
+    for circle in schemas {
+        let refused = grammars().compile(&schema(circle.clone())).unwrap_err();
+        assert!(matches!(refused, ConstraintError::Refused(_)), "{circle}: {refused}");
+        assert!(refused.to_string().contains("#/$defs/"), "{refused}");
+    }
+}

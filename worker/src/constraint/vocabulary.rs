@@ -20,6 +20,8 @@ fn limits() -> ParserLimits {
         initial_lexer_fuel: 2_000_000,
         max_lexer_states: 30_000,
         max_grammar_size: 300_000,
+        max_items_in_row: 20_000,
+        step_max_items: 200_000,
         precompute_large_lexemes: false,
         verbose_errors: false,
         ..ParserLimits::default()

@@ -16,7 +16,7 @@ use rbee_wire::worker::{DoneEvent, TokenEvent};
 use rbee_wire::{ApiError, sse};
 use serde::Serialize;
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Which endpoint's words an answer uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,19 +193,23 @@ impl Stream {
 
     fn done_event(&self, usage: Usage) -> DoneEvent {
         let now = Instant::now();
-        let first = self.running.first_token.unwrap_or(now);
-        let generating = now.duration_since(first).as_secs_f64();
-        let later = usage.completion_tokens.saturating_sub(1);
+        let (first, last) = self.running.generated.unwrap_or((now, now));
         DoneEvent {
             done: true,
             total_tokens: usage.completion_tokens,
             duration_ms: now.duration_since(self.running.since).as_millis() as u64,
             prompt_tokens: usage.prompt_tokens,
-            time_to_first_token_ms: first.duration_since(self.running.since).as_millis() as u64,
-            tokens_per_second: if generating > 0.0 { f64::from(later) / generating } else { 0.0 },
+            time_to_first_token_ms: first.saturating_duration_since(self.running.since).as_millis() as u64,
+            tokens_per_second: rate(usage.completion_tokens, last.saturating_duration_since(first)),
             finish_reason: self.end,
         }
     }
+}
+
+/// Tokens per second from the first to the last token.
+fn rate(tokens: u32, took: Duration) -> f64 {
+    let seconds = took.as_secs_f64();
+    if seconds > 0.0 { f64::from(tokens.saturating_sub(1)) / seconds } else { 0.0 }
 }
 
 fn write_chat(head: &Head, choice: &mut Choice, parts: Vec<crate::tools::Part>, out: &mut String) {
@@ -214,7 +218,7 @@ fn write_chat(head: &Head, choice: &mut Choice, parts: Vec<crate::tools::Part>, 
         let delta = choice.delta(part);
         let logprobs = if choice.has_tokens() { choice.take_chat_logprobs() } else { None };
         let chunk = ChatChunkChoice { index: choice.index(), delta, logprobs, finish_reason: None };
-        push(out, &head.chat(vec![chunk], None));
+        push_chunk(head, out, &head.chat(vec![chunk], None));
     }
 }
 
@@ -225,7 +229,7 @@ fn begin_chat(head: &Head, choice: &mut Choice, out: &mut String) {
     }
     let delta = ChatDelta { role: Some("assistant".into()), content: Some(String::new()), ..ChatDelta::default() };
     let chunk = ChatChunkChoice { index: choice.index(), delta, ..ChatChunkChoice::default() };
-    push(out, &head.chat(vec![chunk], None));
+    push_chunk(head, out, &head.chat(vec![chunk], None));
 }
 
 fn end_chat(head: &Head, choice: &mut Choice, reason: FinishReason, out: &mut String) {
@@ -233,18 +237,41 @@ fn end_chat(head: &Head, choice: &mut Choice, reason: FinishReason, out: &mut St
     let logprobs = if choice.has_tokens() { choice.take_chat_logprobs() } else { None };
     let delta = ChatDelta::default();
     let chunk = ChatChunkChoice { index: choice.index(), delta, logprobs, finish_reason: Some(reason) };
-    push(out, &head.chat(vec![chunk], None));
+    push_chunk(head, out, &head.chat(vec![chunk], None));
 }
 
 fn write_completion(head: &Head, choice: &mut Choice, text: String, end: Option<FinishReason>, out: &mut String) {
     let logprobs = if choice.has_tokens() { choice.take_completion_logprobs() } else { None };
     let chunk = CompletionChoice { index: choice.index(), text, logprobs, finish_reason: end };
-    push(out, &head.completion(vec![chunk], None));
+    push_chunk(head, out, &head.completion(vec![chunk], None));
+}
+
+/// A chunk of a stream that ends with one that has `usage`: there the others have it too, as null.
+#[derive(Serialize)]
+struct WithoutUsage<'a, T> {
+    #[serde(flatten)]
+    chunk: &'a T,
+    usage: (),
+}
+
+fn push_chunk(head: &Head, out: &mut String, chunk: &impl Serialize) {
+    if head.include_usage { push(out, &WithoutUsage { chunk, usage: () }) } else { push(out, chunk) }
 }
 
 fn push(out: &mut String, event: &impl Serialize) {
     // These types hold strings and numbers only and always serialize.
     if let Ok(text) = serde_json::to_string(event) {
         *out += &sse::data(&text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_tokens_after_the_first() {
+        assert_eq!(rate(11, Duration::from_secs(2)), 5.0);
+        assert_eq!((rate(1, Duration::ZERO), rate(0, Duration::from_secs(1))), (0.0, 0.0));
     }
 }

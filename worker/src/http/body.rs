@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use rbee_wire::{ApiError, ErrorCode, MAX_BODY_BYTES};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Time for the whole body.
 const TIME: Duration = Duration::from_secs(10);
@@ -15,8 +16,35 @@ const TIME: Duration = Duration::from_secs(10);
 const DISCARD_TIME: Duration = Duration::from_secs(3);
 const DISCARD_BYTES: usize = 64 << 20;
 
+/// Bytes of large bodies that are parsed at the same time; what they become takes several times as much memory.
+const PARSED_BYTES: usize = 2 * MAX_BODY_BYTES;
+/// Bodies that are parsed where they arrived: that takes less time than to hand them over.
+const SMALL_BYTES: usize = 16 << 10;
+
+static PARSING: Semaphore = Semaphore::const_new(PARSED_BYTES);
+
+/// Reads a body and what it says.
+pub async fn parsed<T: Send + 'static>(
+    request: Request,
+    parse: fn(&[u8]) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let body = read(request).await?;
+    if body.len() <= SMALL_BYTES {
+        return parse(&body);
+    }
+    let lost = || ApiError::new(ErrorCode::Internal, "the body could not be parsed");
+    let turn = PARSING.acquire_many(body.len() as u32).await.map_err(|_| lost())?;
+    tokio::task::spawn_blocking(move || {
+        // Held to the end of the work, even if nobody waits for it any more.
+        let _turn = turn;
+        parse(&body)
+    })
+    .await
+    .map_err(|_| lost())?
+}
+
 /// The whole body, if it is JSON by its content type and not too large.
-pub async fn read(request: Request) -> Result<Bytes, ApiError> {
+async fn read(request: Request) -> Result<Bytes, ApiError> {
     if let Some(kind) = request.headers().get(header::CONTENT_TYPE) {
         let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind != "application/json" {

@@ -25,17 +25,25 @@ pub async fn create(
 
 async fn answer(app: &App, id: String, request: Request) -> Result<EmbeddingList, ApiError> {
     let EmbeddingsRequest { model, input, encoding_format, dimensions } =
-        EmbeddingsRequest::parse(&body::read(request).await?)?;
+        body::parsed(request, EmbeddingsRequest::parse).await?;
     let served = served(app)?;
+    if !served.scheduler.gives_hidden() {
+        let text = "this model gives text only and no embeddings; use another model, or ask /v1/completions";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_openai_code("unsupported_endpoint"));
+    }
     let _request = app.requests.token();
     app.stats.request_at(jiff::Timestamp::now().as_millisecond().unsigned_abs());
+    let preparation = served.scheduler.prepare(&id);
     let reading = served.clone();
     let tokens = tokio::task::spawn_blocking(move || tokens(&reading, input)).await;
     let tokens = tokens.map_err(|_| ApiError::new(ErrorCode::Internal, "the input could not be read"))??;
     let prompt_tokens = tokens.iter().map(|ids| ids.len() as u32).fold(0, u32::saturating_add);
     // As many at a time as there are slots: a request of many inputs leaves the queue to others.
     let vectors: Vec<Vec<f32>> = stream::iter(tokens)
-        .map(|ids| served.scheduler.embed(id.clone(), ids))
+        .map(|ids| async {
+            preparation.check()?;
+            served.scheduler.embed(id.clone(), ids).await
+        })
         .buffered(app.slots.max(1) as usize)
         .try_collect()
         .await?;
@@ -57,9 +65,10 @@ fn tokens(served: &Served, input: Vec<EmbeddingInput>) -> Result<Vec<Vec<u32>>, 
     let read = |(at, input)| {
         let field = format!("input[{at}]");
         let ids = match input {
-            EmbeddingInput::Tokens(ids) => known(&field, &model.tokenizer, ids)?,
+            EmbeddingInput::Tokens(ids) => ids,
             EmbeddingInput::Text(text) => raw(&field, model, &text)?,
         };
+        known(&field, model, ids.iter().copied())?;
         if ids.is_empty() {
             return Err(ApiError::invalid(field, "has no tokens"));
         }

@@ -21,10 +21,11 @@ pub async fn start(
     let served = served(app)?;
     let request = app.requests.token();
     app.stats.request_at(jiff::Timestamp::now().as_millisecond().unsigned_abs());
+    let preparation = served.scheduler.prepare(&id);
     let preparing = served.clone();
     let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, input, sampling)).await;
     let lost = |_| ApiError::new(ErrorCode::Internal, "the prompt could not be read");
-    let Prepared { prompt, sampling, grammar, reader } = prepared.map_err(lost)??;
+    let Prepared { prompt, sampling, grammar, reader, told } = prepared.map_err(lost)??;
     let seed: u64 = rand::random();
     let generation = |choice: u32| Generation {
         id: id.clone(),
@@ -32,9 +33,12 @@ pub async fn start(
         // Choices of one request differ, and repeat themselves with the request's seed.
         sampling: Sampling { seed: sampling.seed.map(|s| s.wrapping_add(choice.into())), ..sampling.clone() },
         grammar: grammar.clone(),
+        told,
         seed: seed.wrapping_add(choice.into()),
     };
     let tickets = served.scheduler.submit_all((0..sampling.n).map(generation).collect())?;
+    // After the answers have entries of their own, so that no cancel falls in between.
+    preparation.check()?;
     Ok((Running::new(tickets, app.stats.clone(), app.stall, since, request), reader))
 }
 

@@ -7,6 +7,7 @@ use super::prompt::Input;
 use super::refusal::{Refusal, Shape};
 use super::{App, Phase, body};
 use axum::Extension;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -23,7 +24,7 @@ pub async fn create(
 }
 
 async fn answer(app: &App, id: String, request: Request) -> Result<Response, ApiError> {
-    let InferenceRequest { input, sampling } = InferenceRequest::parse(&body::read(request).await?)?;
+    let InferenceRequest { input, sampling } = body::parsed(request, InferenceRequest::parse).await?;
     let (running, reader) = start(app, id.clone(), Input::Inference(input), sampling).await?;
     let (words, model) = (Words::Inference, app.model_ref.clone());
     let head = Head { words, id, created: app.started, model, include_usage: false, logprobs: false };
@@ -31,8 +32,11 @@ async fn answer(app: &App, id: String, request: Request) -> Result<Response, Api
 }
 
 /// 204 in every case: a request that is gone is as good as canceled.
-pub async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> StatusCode {
-    app.cancel(&id);
+pub async fn cancel(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> StatusCode {
+    // What cannot be decoded is the id of no request.
+    if let Ok(Path(id)) = id {
+        app.cancel(&id);
+    }
     StatusCode::NO_CONTENT
 }
 

@@ -6,6 +6,7 @@ mod choice;
 mod embeddings;
 mod frame;
 mod generate;
+mod hangup;
 mod inference;
 mod logprobs;
 mod metrics;

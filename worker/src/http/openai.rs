@@ -7,6 +7,7 @@ use super::prompt::Input;
 use super::refusal::{Refusal, Shape};
 use super::{App, Phase, body};
 use crate::tools::Support;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -24,8 +25,7 @@ pub async fn chat(
     Extension(RequestId(id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = body::read(request).await.map_err(refuse)?;
-    let request = ChatRequest::parse(&body).map_err(refuse)?;
+    let request = body::parsed(request, ChatRequest::parse).await.map_err(refuse)?;
     let ChatRequest { model, messages, tools, sampling, stream, include_usage } = request;
     let (words, id_shown, logprobs) = (Words::Chat, format!("chatcmpl-{id}"), sampling.logprobs.is_some());
     let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };
@@ -37,8 +37,7 @@ pub async fn completions(
     Extension(RequestId(id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = body::read(request).await.map_err(refuse)?;
-    let request = CompletionRequest::parse(&body).map_err(refuse)?;
+    let request = body::parsed(request, CompletionRequest::parse).await.map_err(refuse)?;
     let CompletionRequest { model, prompt, sampling, stream, include_usage } = request;
     let (words, id_shown, logprobs) = (Words::Completion, format!("cmpl-{id}"), sampling.logprobs.is_some());
     let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };
@@ -62,11 +61,15 @@ pub async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
     Json(ModelList::new(vec![described(&app)]))
 }
 
-pub async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Model>, Refusal> {
-    if id == app.model_ref {
-        return Ok(Json(described(&app)));
+pub async fn model(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Model>, Refusal> {
+    match id {
+        Ok(Path(id)) if id == app.model_ref => Ok(Json(described(&app))),
+        Ok(Path(id)) => Err(refuse(ApiError::model_not_found(&id))),
+        Err(_) => Err(refuse(ApiError::model_not_found("(its name is not UTF-8)"))),
     }
-    Err(refuse(ApiError::model_not_found(&id)))
 }
 
 /// The model with what it can do, once that is known.
@@ -79,7 +82,8 @@ fn described(app: &App) -> Model {
     let template = served.model.template.as_ref().and_then(|t| t.as_ref().ok());
     let tools = template.filter(|t| matches!(t.support(), Support::Known(_)));
     let chat = template.map(|_| "chat").into_iter().chain(tools.map(|_| "tools"));
-    model.with_capabilities(["completions", "embeddings"].into_iter().chain(chat))
+    let embeddings = served.scheduler.gives_hidden().then_some("embeddings");
+    model.with_capabilities(["completions"].into_iter().chain(embeddings).chain(chat))
 }
 
 fn now() -> i64 {

@@ -32,18 +32,18 @@ pub struct Prepared {
     pub grammar: Option<Grammar>,
     /// Finds the calls in the answer.
     pub reader: Option<Reader>,
+    /// The control token that opens a call.
+    pub told: Option<u32>,
 }
 
 /// Makes the prompt and compiles the form of the answer. Blocks, for about a second at most.
-pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prepared, ApiError> {
+pub fn prepare(served: &Served, input: Input, mut sampling: Sampling) -> Result<Prepared, ApiError> {
     let Served { model, scheduler } = served;
     if scheduler.kind() == Kind::Encoder {
         let text = "this model gives embeddings only and no text; send its input to /v1/embeddings";
         return Err(ApiError::new(ErrorCode::InvalidRequest, text).with_openai_code("unsupported_endpoint"));
     }
-    if let Some((id, _)) = sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.tokenizer.vocab_size()) {
-        return Err(ApiError::invalid("logit_bias", format!("token {id} is not in the vocabulary")));
-    }
+    known("logit_bias", model, sampling.logit_bias.iter().map(|&(id, _)| id))?;
     let tools = match &input {
         Input::Chat(_, tools) => {
             let calls = Calls::new(model, tools)?;
@@ -59,7 +59,8 @@ pub fn prepare(served: &Served, input: Input, sampling: Sampling) -> Result<Prep
         (None, None) => ("", None),
     };
     let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;
-    Ok(Prepared { prompt, sampling, grammar, reader: tools.reader })
+    sampling.constraint_field = field;
+    Ok(Prepared { prompt, sampling, grammar, reader: tools.reader, told: tools.told })
 }
 
 /// Refuses functions that cannot be called, such as one whose arguments refer to themselves without end: within the form of
@@ -83,6 +84,7 @@ struct Calls {
     opening: &'static str,
     form: Option<Constraint>,
     reader: Option<Reader>,
+    told: Option<u32>,
 }
 
 impl Calls {
@@ -93,13 +95,22 @@ impl Calls {
         let format = format(template(model)?)?;
         let forced = tools.forced();
         let names = tools.list.iter().map(|t| t.name.clone()).collect();
-        let reader = Some(Reader::new(format, names, tools.parallel, !forced.is_empty()));
+        let told = control_token(&model.tokenizer, format.opening());
+        let reader = Reader::new(format, names, tools.parallel, !forced.is_empty());
+        let reader = Some(reader.with_hidden_opening(told.is_some()));
         if forced.is_empty() {
-            return Ok(Self { reader, ..Self::default() });
+            return Ok(Self { reader, told, ..Self::default() });
         }
         let form = Some(Constraint::JsonSchema(format.form(&forced, tools.parallel)));
-        Ok(Self { opening: format.forced_opening(), form, reader })
+        Ok(Self { opening: format.forced_opening(), form, reader, told })
     }
+}
+
+/// The token with this text, if it is one that adds nothing to an answer.
+fn control_token(tokenizer: &Tokenizer, text: &str) -> Option<u32> {
+    let ids = tokenizer.encode_rendered(text);
+    let last = ids.last().copied()?;
+    (tokenizer.special_text(last) == Some(text) && tokenizer.bytes(last).is_empty()).then_some(last)
 }
 
 fn format(template: &ChatTemplate) -> Result<Format, ApiError> {
@@ -113,7 +124,7 @@ fn format(template: &ChatTemplate) -> Result<Format, ApiError> {
 
 fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiError> {
     let (field, ids) = match input {
-        Input::Completion(Prompt::Tokens(ids)) => ("prompt", known("prompt", &model.tokenizer, ids)?),
+        Input::Completion(Prompt::Tokens(ids)) => ("prompt", ids),
         Input::Completion(Prompt::Text(text)) | Input::Inference(InferenceInput::Prompt(text)) => {
             ("prompt", raw("prompt", model, &text)?)
         }
@@ -123,6 +134,7 @@ fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiErr
         },
         Input::Chat(messages, tools) => ("messages", chat(model, &messages, &tools, calls)?),
     };
+    known(field, model, ids.iter().copied())?;
     if ids.is_empty() {
         return Err(ApiError::invalid(field, "the prompt has no tokens"));
     }
@@ -132,11 +144,11 @@ fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiErr
     Ok(ids)
 }
 
-/// Token ids that a request gave itself.
-pub fn known(field: &str, tokenizer: &Tokenizer, ids: Vec<u32>) -> Result<Vec<u32>, ApiError> {
-    match ids.iter().find(|&&id| id as usize >= tokenizer.vocab_size()) {
-        Some(bad) => Err(ApiError::invalid(field, format!("token {bad} is not in the vocabulary"))),
-        None => Ok(ids),
+/// Refuses tokens that the model cannot read, whether the request gave them as ids or in a text.
+pub fn known(field: &str, model: &Model, mut ids: impl Iterator<Item = u32>) -> Result<(), ApiError> {
+    match ids.find(|&id| id as usize >= model.vocabulary) {
+        Some(bad) => Err(ApiError::invalid(field, format!("token {bad} is not in the model's vocabulary"))),
+        None => Ok(()),
     }
 }
 
@@ -169,9 +181,10 @@ fn chat(model: &Model, messages: &[ChatMessage], tools: &Tools, calls: &Calls) -
 
 /// Refuses a text that cannot fit, whatever its tokens are.
 fn fits(field: &str, model: &Model, text: &str) -> Result<(), ApiError> {
-    let least = text.len() / model.tokenizer.longest_token();
+    let Some(most) = model.token_bytes else { return Ok(()) };
+    let least = text.len() / most.max(1);
     if least >= model.context_length {
-        return Err(ApiError::context_length_exceeded(field, least, model.context_length));
+        return Err(ApiError::context_length_exceeded_by_far(field, least, model.context_length));
     }
     Ok(())
 }

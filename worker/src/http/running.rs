@@ -28,7 +28,8 @@ pub struct Running {
     /// The choice that is asked first for its next event.
     turn: usize,
     pub since: Instant,
-    pub first_token: Option<Instant>,
+    /// When the first and the last token were chosen.
+    pub generated: Option<(Instant, Instant)>,
     _request: TaskTrackerToken,
 }
 
@@ -49,7 +50,7 @@ impl Running {
         request: TaskTrackerToken,
     ) -> Self {
         let choices = tickets.into_iter().map(|ticket| Choice { ticket, started: false, usage: None }).collect();
-        Self { choices, stats, stall, turn: 0, since, first_token: None, _request: request }
+        Self { choices, stats, stall, turn: 0, since, generated: None, _request: request }
     }
 
     /// Number of choices.
@@ -138,8 +139,10 @@ impl Running {
                 self.choices[choice].started = true;
                 Ok(None)
             }
-            Some(Event::Token { text, logprobs }) => {
-                self.first_token.get_or_insert_with(Instant::now);
+            Some(Event::Token { text, logprobs, at }) => {
+                // Those of several choices come in any order.
+                let (first, last) = self.generated.unwrap_or((at, at));
+                self.generated = Some((first.min(at), last.max(at)));
                 Ok(Some(Next::Token { choice, text, logprobs }))
             }
             Some(Event::End(End::Finished { reason, prompt_tokens, cached_tokens, completion_tokens })) => {

@@ -1,6 +1,7 @@
 //! Connections: accepted with bounds on headers and time, ended gently.
 
-use super::App;
+use super::{App, hangup};
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -8,9 +9,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -47,11 +49,25 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken
             }
         };
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Patient { stream, waiting: None });
-        let connection = graceful.watch(http.serve_connection(io, service.clone()));
+        let (read, write) = stream.into_split();
+        let (read, gone) = (Arc::new(read), CancellationToken::new());
+        let io = TokioIo::new(Patient { read: read.clone(), write, waiting: None });
+        let answer = {
+            let (service, gone) = (service.clone(), gone.clone());
+            hyper::service::service_fn(move |request| hangup::answer(service.call(request), gone.clone()))
+        };
+        let connection = graceful.watch(http.serve_connection(io, answer));
         tokio::spawn(async move {
-            // What goes wrong on a connection concerns its client, who sees it.
-            let _ = connection.await;
+            let watch = async {
+                hangup::closed(&read).await;
+                gone.cancel();
+                std::future::pending::<()>().await
+            };
+            tokio::select! {
+                // What goes wrong on a connection concerns its client, who sees it.
+                _ = connection => {}
+                () = watch => {}
+            }
             drop(place);
         });
     }
@@ -69,7 +85,8 @@ async fn accept(
 
 /// A stream whose writes fail when the other side takes nothing for too long.
 struct Patient {
-    stream: TcpStream,
+    read: Arc<OwnedReadHalf>,
+    write: OwnedWriteHalf,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -88,18 +105,21 @@ impl Patient {
 }
 
 impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream: &TcpStream = self.read.as_ref().as_ref();
+        loop {
+            ready!(stream.poll_read_ready(context))?;
+            match stream.try_read_buf(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other.map(|_| ())),
+            }
+        }
     }
 }
 
 impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let result = Pin::new(&mut self.write).poll_write(context, bytes);
         self.bound(context, result)
     }
 
@@ -108,20 +128,20 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        let result = Pin::new(&mut self.write).poll_write_vectored(context, parts);
         self.bound(context, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.write.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_flush(context);
+        let result = Pin::new(&mut self.write).poll_flush(context);
         self.bound(context, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.write).poll_shutdown(context)
     }
 }

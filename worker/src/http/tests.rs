@@ -5,9 +5,12 @@ mod embeddings;
 mod forms;
 mod tools;
 
-use super::Phase;
+use super::prompt::Input;
+use super::{Phase, generate};
 use crate::testing::{Answer, Case, TestWorker, reference, wait_until};
 use rbee_engine::fake::FakeEngine;
+use rbee_wire::ErrorCode;
+use rbee_wire::openai::{Prompt, Sampling};
 use serde_json::{Value, json};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -67,7 +70,9 @@ async fn a_chat_is_answered_whole_and_as_a_stream() {
     assert!(cached.as_u64() < body["usage"]["prompt_tokens"].as_u64(), "{usage}");
     assert_eq!(end["choices"][0]["finish_reason"], "stop");
     assert!(chunks.iter().all(|c| c["id"] == chunks[0]["id"] && c["object"] == "chat.completion.chunk"));
-    assert!(chunks[..chunks.len() - 1].iter().all(|c| c.get("usage").is_none()));
+    assert!(chunks[..chunks.len() - 1].iter().all(|c| c.get("usage") == Some(&Value::Null)), "as OpenAI has it");
+    let plain = worker.post("/v1/chat/completions", chat(json!({"stream": true}))).await.completed();
+    assert!(plain.iter().all(|c| c.get("usage").is_none()));
 }
 
 #[tokio::test]
@@ -233,20 +238,67 @@ async fn a_delete_ends_a_stream_with_an_error() {
 }
 
 #[tokio::test]
+async fn a_path_that_cannot_be_decoded_is_answered_like_any_other() {
+    let worker = worker().await;
+    assert_eq!(worker.call("DELETE", "/v1/inference/%ff%fe", &[], None).await.status, 204);
+    let model = worker.call("GET", "/v1/models/%ff", &[], None).await;
+    assert_eq!((model.status, error_code(&model).as_str()), (404, "model_not_found"));
+}
+
+#[tokio::test]
+async fn the_times_of_an_inference_are_those_of_its_tokens() {
+    // All tokens are there before the first is read: the reader's clock would see none of the time they took.
+    let (engine, gate) = gated();
+    let worker = TestWorker::start(engine, None, LONG).await;
+    let (sampling, input) = (Sampling { max_tokens: Some(3), ..Sampling::default() }, Prompt::Tokens(vec![5]));
+    let (mut running, _) =
+        generate::start(&worker.app, "a".into(), Input::Completion(input), sampling).await.map_err(|e| e.code).unwrap();
+    let begun = std::time::Instant::now();
+    drop(gate);
+    wait_until("it is complete", || worker.app.stats.snapshot().finished == 1).await;
+    let complete = std::time::Instant::now();
+    while !matches!(running.next().await.unwrap(), super::running::Next::Done(_)) {}
+    let (first, last) = running.generated.unwrap();
+    assert!(begun <= first && first < last && last <= complete);
+}
+
+#[test]
+fn a_cancel_while_a_request_is_prepared_is_not_lost() {
+    // Prompts are prepared on one thread, which is busy until the cancel has come.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let worker = worker().await;
+        for (canceled, fails) in [("other", false), ("mine", true), ("other", false)] {
+            let (free, busy) = sync_channel::<()>(0);
+            let blocked = tokio::task::spawn_blocking(move || busy.recv());
+            let input = Input::Completion(Prompt::Text("x".into()));
+            let mut start = Box::pin(generate::start(&worker.app, "mine".into(), input, Sampling::default()));
+            assert!(futures::poll!(&mut start).is_pending());
+            assert_eq!(worker.call("DELETE", &format!("/v1/inference/{canceled}"), &[], None).await.status, 204);
+            drop(free);
+            assert!(blocked.await.unwrap().is_err());
+            let error = start.await.err().map(|e| e.code);
+            assert_eq!(error, fails.then_some(ErrorCode::RequestCanceled), "{canceled}");
+        }
+    });
+}
+
+#[tokio::test]
 async fn a_hang_up_frees_the_slot_in_a_stream_and_before_it() {
-    for (stream, steps) in [(true, 2), (false, 0)] {
+    // hyper does not read on, and so sees no end, where bytes of a next request lie there.
+    for (stream, steps, more) in [(true, 2, ""), (false, 0, ""), (true, 0, "G"), (true, 2, "G"), (false, 0, "GET /")] {
         let (engine, gate) = gated();
         let worker = TestWorker::start(engine, None, LONG).await;
         let body = chat(json!({"stream": stream})).to_string();
         let mut socket = TcpStream::connect(worker.url.trim_start_matches("http://")).await.unwrap();
         let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let request = format!("{head}content-length: {}\r\n\r\n{body}{more}", body.len());
         socket.write_all(request.as_bytes()).await.unwrap();
         wait_until("it runs", || worker.app.stats.snapshot().running == 1).await;
         for _ in 0..steps {
             gate.send(()).unwrap();
         }
-        if stream {
+        if stream && steps > 0 {
             let mut seen = String::new();
             while !seen.contains("data:") {
                 let mut buffer = [0; 4096];

@@ -176,7 +176,7 @@ fn what_is_wrong_with_a_checkpoint_is_said_with_its_file_and_code() {
     refused("tokenizer_config.json", ErrorCode::InvalidModelFile);
     fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
     write("tokenizer.json", "{}");
-    refused("tokenizer.json", ErrorCode::UnsupportedFormat);
+    refused("tokenizer.json", ErrorCode::InvalidModelFile);
     fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
     refused("tokenizer.json: it is missing", ErrorCode::InvalidModelFile);
     write("model.safetensors", "cut");
@@ -229,4 +229,33 @@ fn a_chat_template_that_is_no_text_is_refused() {
     fs::write(&path, file.bytes()).unwrap();
     let error = load(&config(&path), &mut |_| {}).map(|_| ()).expect_err("it is no text").to_string();
     assert!(error.contains("tokenizer.chat_template") && error.contains("a string"), "{error}");
+}
+
+#[test]
+fn a_tokenizer_whose_own_tokens_have_no_weights_is_refused() {
+    let tokenizer = crate::testing::tinybee_tokenizer();
+    let own = tokenizer.eos().unwrap();
+    assert!(check_vocabulary(&tokenizer, 1280).is_ok());
+    // That others have no weights is fine.
+    assert!(check_vocabulary(&tokenizer, own as usize + 1).is_ok());
+    let refused = check_vocabulary(&tokenizer, own as usize).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidModelFile);
+    assert!(refused.to_string().contains(&format!("token {own}")), "{refused}");
+}
+
+#[test]
+fn what_the_machine_lacks_is_not_the_files_fault() {
+    let text = || "x".to_owned();
+    let code = |error: LoadError| ModelErrorKind::Engine(error).code();
+    for damaged in [
+        LoadError::MissingTensor(text()),
+        LoadError::Shape { name: text(), found: vec![1], expected: vec![2] },
+        LoadError::MissingSetting(text()),
+        LoadError::Setting { key: text(), value: text(), why: text() },
+    ] {
+        assert_eq!(code(damaged), ErrorCode::InvalidModelFile);
+    }
+    assert_eq!(code(LoadError::UnknownTensor(text())), ErrorCode::UnsupportedFormat);
+    assert_eq!(code(LoadError::Cache { bytes: 1, error: text() }), ErrorCode::InsufficientMemory);
+    assert_eq!(code(LoadError::Threads(io::Error::other("none"))), ErrorCode::WorkerStartFailed);
 }

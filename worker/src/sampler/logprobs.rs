@@ -8,6 +8,8 @@ pub struct TokenLogprobs {
     /// What the token added to the text: half a character counts to the token that completes it, and of a token that begins a
     /// stop string only what lies before. All of an answer's together are its text.
     pub text: String,
+    /// It ended the answer, and is no part of it.
+    pub end: bool,
     pub token: TokenLogprob,
     /// The likeliest first; as many as were asked for.
     pub top: Vec<TokenLogprob>,
@@ -17,6 +19,8 @@ pub struct TokenLogprobs {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
     pub bytes: Vec<u8>,
+    /// How a control token, which has no bytes, is written.
+    pub special: Option<String>,
     pub logprob: f32,
 }
 

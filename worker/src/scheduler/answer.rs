@@ -22,9 +22,13 @@ pub(super) enum Unable {
     Grammar(#[from] Stuck),
 }
 
-impl From<Unable> for ApiError {
-    fn from(unable: Unable) -> Self {
-        Self::new(ErrorCode::Internal, unable.to_string())
+impl Unable {
+    /// What the client is told, who asked for a form in `field`.
+    pub fn to_api(&self, field: &str) -> ApiError {
+        match self {
+            Self::Logits(error) => ApiError::new(ErrorCode::Internal, error.to_string()),
+            Self::Grammar(stuck) => ApiError::invalid(field, stuck),
+        }
     }
 }
 
@@ -51,6 +55,9 @@ pub(super) struct Answer {
     budget: usize,
     sampler: Sampler,
     grammar: Option<Grammar>,
+    told: Option<u32>,
+    /// The request's field that asked for the form.
+    pub field: &'static str,
     text: TextStream,
     logprobs: Option<Held>,
     events: mpsc::Sender<Event>,
@@ -60,7 +67,7 @@ pub(super) struct Answer {
 impl Answer {
     /// The answer to a prompt in an engine with this context. Says that it has started.
     pub fn start(generation: Generation, events: mpsc::Sender<Event>, context_length: usize) -> Self {
-        let Generation { prompt, sampling, seed, grammar, id: _ } = generation;
+        let Generation { prompt, sampling, seed, grammar, told, id: _ } = generation;
         let room = context_length.saturating_sub(prompt.len());
         let sampler = Sampler::new(&sampling, seed, &prompt);
         // The channel is fresh: there is room for the first event.
@@ -71,6 +78,8 @@ impl Answer {
             budget: sampling.max_tokens.map_or(room, |n| (n as usize).min(room)),
             sampler,
             grammar,
+            told,
+            field: sampling.constraint_field,
             logprobs: sampling.logprobs.map(|_| Held::default()),
             text: TextStream::new(sampling.stop),
             events,
@@ -103,7 +112,7 @@ impl Answer {
         let Chosen { token, logprobs } = self.sampler.sample(logits, mask)?;
         let ends = tokenizer.is_end(token);
         if let (Some(held), Some(logprobs)) = (&mut self.logprobs, logprobs) {
-            held.push(token, logprobs, tokenizer);
+            held.push(token, logprobs, tokenizer, self.told);
         }
         if ends {
             let rest = self.text.finish().text;
@@ -118,7 +127,7 @@ impl Answer {
             Some(grammar) => grammar.accept(token)?,
             None => false,
         };
-        let mut piece = self.text.push(tokenizer.bytes(token));
+        let mut piece = self.text.push(text(token, tokenizer, self.told));
         let full = self.generated >= self.budget;
         if (full || complete) && !piece.stopped {
             let rest = self.text.finish();
@@ -136,7 +145,7 @@ impl Answer {
     fn say(&mut self, text: String, last: bool) {
         let logprobs = self.logprobs.as_mut().map(|held| held.release(&text, last)).unwrap_or_default();
         // Room was checked before the step; a closed channel shows as deserted before the next.
-        let _ = self.events.try_send(Event::Token { text, logprobs });
+        let _ = self.events.try_send(Event::Token { text, logprobs, at: Instant::now() });
     }
 
     /// The answer is over.
@@ -152,6 +161,14 @@ impl Answer {
     /// The answer is lost.
     pub fn fail(self, error: ApiError) {
         let _ = self.events.try_send(Event::End(End::Failed(error)));
+    }
+}
+
+/// The bytes that a token adds to the answer.
+fn text(token: u32, tokenizer: &Tokenizer, told: Option<u32>) -> &[u8] {
+    match tokenizer.special_text(token) {
+        Some(text) if told == Some(token) => text.as_bytes(),
+        _ => tokenizer.bytes(token),
     }
 }
 
@@ -171,19 +188,25 @@ impl Default for Held {
 }
 
 impl Held {
-    fn push(&mut self, token: u32, logprobs: Logprobs, tokenizer: &Tokenizer) {
-        let of = |id: u32, logprob: f32| TokenLogprob { bytes: tokenizer.bytes(id).to_vec(), logprob };
-        let text =
-            if tokenizer.is_end(token) { self.plain.finish() } else { self.plain.push(tokenizer.bytes(token)) }.text;
+    fn push(&mut self, token: u32, logprobs: Logprobs, tokenizer: &Tokenizer, told: Option<u32>) {
+        let of = |id: u32, logprob: f32| {
+            let bytes = tokenizer.bytes(id).to_vec();
+            let special = tokenizer.special_text(id).filter(|_| bytes.is_empty()).map(str::to_owned);
+            TokenLogprob { bytes, special, logprob }
+        };
+        let end = tokenizer.is_end(token);
+        let text = if end { String::new() } else { self.plain.push(text(token, tokenizer, told)).text };
         let top = logprobs.top.iter().map(|&(id, logprob)| of(id, logprob)).collect();
-        self.waiting.push_back(TokenLogprobs { text, token: of(token, logprobs.chosen), top });
+        self.waiting.push_back(TokenLogprobs { text, end, token: of(token, logprobs.chosen), top });
     }
 
     /// The tokens whose whole text has left with `text`; with the last text also what a stop string left of one.
     fn release(&mut self, text: &str, last: bool) -> Vec<TokenLogprobs> {
         self.ahead += text.len();
         let mut out = Vec::new();
-        while self.waiting.front().is_some_and(|first| first.text.len() <= self.ahead)
+        // A token without text may be the last one before the end, to which half a character counts.
+        while (last || self.waiting.iter().any(|token| !token.text.is_empty()))
+            && self.waiting.front().is_some_and(|first| first.text.len() <= self.ahead)
             && let Some(first) = self.waiting.pop_front()
         {
             self.ahead -= first.text.len();
@@ -197,8 +220,8 @@ impl Held {
                 }
                 // Half a character at the very end became U+FFFD.
                 None => {
-                    if let Some(end) = out.last_mut() {
-                        end.text.push_str(&text[text.len() - self.ahead..]);
+                    if let Some(half) = out.iter_mut().rfind(|token| !token.end) {
+                        half.text.push_str(&text[text.len() - self.ahead..]);
                     }
                 }
             }

@@ -43,7 +43,8 @@ struct Share {
 enum Ended {
     Answered(FinishReason),
     Embedded,
-    Unable(Unable),
+    /// With what the client is told.
+    Unable(Unable, ApiError),
     Failed(&'static str),
 }
 
@@ -132,10 +133,14 @@ impl Loop<'_> {
             if let Some((from, length)) = self.slots.donor(&sequence.prompt, sequence.position)
                 && from != sequence.slot
             {
-                self.engine.copy(from, sequence.slot, length);
-                self.slots.copy(from, sequence.slot, length);
-                self.stats.reused(length - sequence.position);
-                sequence.copied(length);
+                if self.engine.copy(from, sequence.slot, length) {
+                    self.slots.copy(from, sequence.slot, length);
+                    self.stats.reused(length - sequence.position);
+                    sequence.copied(length);
+                } else {
+                    self.slots.forget(sequence.slot);
+                    sequence.begin_anew();
+                }
             }
         }
     }
@@ -182,7 +187,11 @@ impl Loop<'_> {
             }
             Err(error) => {
                 tracing::error!(%error, "a step of the engine failed");
-                self.lose(&shares, &format!("the engine failed: {error}"));
+                // One that cannot be computed is nobody else's loss: the next step is without it.
+                let guilty =
+                    error.slot().and_then(|slot| shares.iter().find(|s| self.running[s.at].slot == slot)).copied();
+                let lost = guilty.as_ref().map_or(&shares[..], std::slice::from_ref);
+                self.lose(lost, &format!("the engine failed: {error}"));
             }
         }
         true
@@ -229,7 +238,10 @@ impl Loop<'_> {
                 (Some(mut logits), Work::Answer(answer)) => match answer.choose(&mut logits, self.tokenizer) {
                     Ok(Said::More) => None,
                     Ok(Said::End(reason)) => Some(Ended::Answered(reason)),
-                    Err(unable) => Some(Ended::Unable(unable)),
+                    Err(unable) => {
+                        let told = unable.to_api(answer.field);
+                        Some(Ended::Unable(unable, told))
+                    }
                 },
                 (Some(states), Work::Embedding(pool, _)) => {
                     pool.push(&states);
@@ -263,12 +275,12 @@ impl Loop<'_> {
                     self.forget(slot);
                 }
             }
-            Ended::Unable(unable) => {
+            Ended::Unable(unable, told) => {
                 self.stats.failed();
                 if matches!(unable, Unable::Logits(_)) {
                     self.forget(slot);
                 }
-                sequence.fail(unable.into());
+                sequence.fail(told);
             }
             Ended::Failed(text) => {
                 self.stats.failed();
@@ -278,7 +290,7 @@ impl Loop<'_> {
         }
     }
 
-    /// A step failed: its sequences are lost.
+    /// A step failed: these sequences are lost.
     fn lose(&mut self, shares: &[Share], text: &str) {
         for share in shares.iter().rev() {
             let sequence = self.remove(share.at);

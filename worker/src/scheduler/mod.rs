@@ -26,6 +26,7 @@ use registry::{Entry, Registry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Requests that may wait while all slots are taken.
@@ -47,6 +48,8 @@ pub struct Generation {
     pub sampling: Sampling,
     /// The form that `sampling` asks for, as [`Scheduler::grammar`] made it; several answers of one request share it as clones.
     pub grammar: Option<Grammar>,
+    /// A control token whose text is told like that of other tokens.
+    pub told: Option<u32>,
     /// Used when the request has no seed of its own.
     pub seed: u64,
 }
@@ -62,6 +65,8 @@ pub enum Event {
         /// Of the tokens whose text this is, when they were asked for. An end token has no bytes, but its log probability is told
         /// too. All of an answer's texts of tokens together are the answer's text.
         logprobs: Vec<TokenLogprobs>,
+        /// When it was chosen: whoever reads may read late.
+        at: Instant,
     },
     End(End),
 }
@@ -139,6 +144,16 @@ impl Ticket {
     }
 }
 
+/// A request before it is in the queue.
+pub struct Preparation(Entry);
+
+impl Preparation {
+    /// Refuses to go on with what was canceled meanwhile.
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.0.canceled() { Err(sequence::canceled()) } else { Ok(()) }
+    }
+}
+
 /// Handle to the engine thread. The thread ends when every handle and ticket is gone.
 #[derive(Clone)]
 pub struct Scheduler {
@@ -148,6 +163,7 @@ pub struct Scheduler {
     grammars: Arc<Grammars>,
     stats: Arc<Stats>,
     kind: Kind,
+    gives_hidden: bool,
     context_length: usize,
 }
 
@@ -160,7 +176,7 @@ impl Scheduler {
         dead: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
         let places = Arc::new(Semaphore::new(engine.slots() + QUEUE));
-        let (kind, context_length) = (engine.kind(), engine.context_length());
+        let (kind, gives_hidden, context_length) = (engine.kind(), engine.gives_hidden(), engine.context_length());
         let grammars = Arc::new(Grammars::new(tokenizer.clone()));
         let (jobs, receiver) = sync_mpsc::channel();
         let thread_stats = stats.clone();
@@ -169,7 +185,7 @@ impl Scheduler {
             engine_loop::run(engine, &tokenizer, &receiver, &thread_stats);
             alarm.silence();
         })?;
-        Ok(Self { jobs, places, registry: Arc::default(), grammars, stats, kind, context_length })
+        Ok(Self { jobs, places, registry: Arc::default(), grammars, stats, kind, gives_hidden, context_length })
     }
 
     /// How the engine's model reads a sequence.
@@ -177,9 +193,19 @@ impl Scheduler {
         self.kind
     }
 
+    /// Whether there are embeddings.
+    pub fn gives_hidden(&self) -> bool {
+        self.gives_hidden
+    }
+
     /// Compiles the form that answers shall have, within about a second. Blocks: not for the async threads.
     pub fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
         self.grammars.compile(constraint)
+    }
+
+    /// A request with this id is being prepared; from here on it can be canceled.
+    pub fn prepare(&self, id: &str) -> Preparation {
+        Preparation(Entry::new(&self.registry, id.to_owned()))
     }
 
     /// Puts a request into the queue.
@@ -207,6 +233,9 @@ impl Scheduler {
 
     /// The embedding of a text: hidden states, pooled as the model's file says, of length 1. Dropping the future cancels it.
     pub async fn embed(&self, id: String, tokens: Vec<u32>) -> Result<Vec<f32>, ApiError> {
+        if !self.gives_hidden {
+            return Err(ApiError::invalid("model", "this model gives text only and no embeddings"));
+        }
         if tokens.is_empty() {
             return Err(ApiError::invalid("input", "the text has no tokens"));
         }

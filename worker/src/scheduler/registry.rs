@@ -40,6 +40,12 @@ impl Entry {
     }
 }
 
+impl Entry {
+    pub fn canceled(&self) -> bool {
+        self.shared.canceled.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         self.shared.canceled.store(true, Ordering::Relaxed);

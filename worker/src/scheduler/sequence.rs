@@ -30,6 +30,8 @@ pub(super) struct Sequence {
     leader: Option<Leader>,
     /// Whether its prompt is computed as a whole, and leaves nothing behind.
     whole: bool,
+    /// Whether it computes all of its prompt itself.
+    alone: bool,
     shared: Arc<Shared>,
     /// Held until the sequence ends.
     _place: OwnedSemaphorePermit,
@@ -61,8 +63,19 @@ impl Sequence {
             }
         };
         let whole = engine.kind() == Kind::Encoder;
-        let mut sequence =
-            Self { number, slot, position: cached, cached, prompt, work, leader: None, whole, shared, _place };
+        let mut sequence = Self {
+            number,
+            slot,
+            position: cached,
+            cached,
+            prompt,
+            work,
+            leader: None,
+            whole,
+            alone: false,
+            shared,
+            _place,
+        };
         sequence.find_leader(others);
         sequence
     }
@@ -86,7 +99,7 @@ impl Sequence {
 
     /// Whether the beginning of its prompt may be taken from others: an embedding needs every token's state.
     pub fn can_share(&self) -> bool {
-        matches!(self.work, Work::Answer(_)) && self.in_prompt()
+        matches!(self.work, Work::Answer(_)) && self.in_prompt() && !self.alone
     }
 
     /// Whether others may take what its slot holds.
@@ -128,6 +141,11 @@ impl Sequence {
     pub fn copied(&mut self, length: usize) {
         self.cached += length - self.position;
         self.position = length;
+    }
+
+    /// Its slot lost what it held to a copy that failed; another try might fail as well.
+    pub fn begin_anew(&mut self) {
+        (self.position, self.cached, self.alone) = (0, 0, true);
     }
 
     /// Whether it is better to wait until an older sequence has computed what both begin with. `older` are those.

@@ -34,6 +34,7 @@ fn generation(id: &str, sampling: Sampling) -> Generation {
         prompt: vec![5, 6, 7],
         sampling: Sampling { temperature: 0.0, ..sampling },
         grammar: None,
+        told: None,
         seed: 1,
     }
 }
@@ -153,6 +154,28 @@ async fn a_failed_step_ends_its_requests_and_frees_their_slots() {
     assert_eq!(stats.snapshot().failed, 3);
 }
 
+#[tokio::test]
+async fn a_sequence_that_the_engine_refuses_does_not_end_the_others() {
+    let (gate, steps) = sync_channel(0);
+    let (scheduler, stats) = start(fake(3, &[50; 40]).gated(steps));
+    let bad = |id: &str| Generation { prompt: vec![5, 6, 1280], ..plain(id) };
+    let mut good = scheduler.submit(plain("good")).unwrap();
+    gate.send(()).unwrap();
+    assert_eq!(good.events.recv().await, Some(Event::Started));
+    let mut others = [scheduler.submit(bad("a")).unwrap(), scheduler.submit(bad("b")).unwrap()];
+    drop(gate);
+    for other in &mut others {
+        let (_, end) = collect(other).await;
+        assert!(
+            matches!(&end, Some(End::Failed(e)) if e.code == ErrorCode::Internal && e.message.contains("1280")),
+            "{end:?}"
+        );
+    }
+    let (texts, end) = collect(&mut good).await;
+    assert_eq!((texts.len(), ended(end)), (40, finished(FinishReason::Stop, 40)));
+    assert_eq!((stats.snapshot().failed, stats.snapshot().finished), (2, 1));
+}
+
 struct Panics;
 
 impl Engine for Panics {
@@ -182,7 +205,9 @@ impl Engine for Panics {
 
     fn truncate(&mut self, _: usize, _: usize) {}
 
-    fn copy(&mut self, _: usize, _: usize, _: usize) {}
+    fn copy(&mut self, _: usize, _: usize, _: usize) -> bool {
+        true
+    }
 }
 
 #[tokio::test]

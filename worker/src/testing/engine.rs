@@ -30,6 +30,9 @@ pub struct TestEngine {
     gate: Option<Receiver<()>>,
     kind: Kind,
     pooling: Pooling,
+    /// Whether copies work.
+    copies: bool,
+    hidden: bool,
 }
 
 pub const VOCAB: usize = 1280;
@@ -57,6 +60,8 @@ impl TestEngine {
             gate: None,
             kind: Kind::Causal,
             pooling: Pooling::Mean,
+            copies: true,
+            hidden: true,
         }
     }
 
@@ -71,6 +76,18 @@ impl TestEngine {
         self
     }
 
+    /// No copy of a beginning works.
+    pub fn without_copies(mut self) -> Self {
+        self.copies = false;
+        self
+    }
+
+    /// It gives logits only.
+    pub fn without_hidden(mut self) -> Self {
+        self.hidden = false;
+        self
+    }
+
     pub fn asked(&self) -> Arc<Mutex<Asked>> {
         self.asked.clone()
     }
@@ -79,6 +96,10 @@ impl TestEngine {
 impl Engine for TestEngine {
     fn kind(&self) -> Kind {
         self.kind
+    }
+
+    fn gives_hidden(&self) -> bool {
+        self.hidden
     }
 
     fn pooling(&self) -> Pooling {
@@ -113,18 +134,24 @@ impl Engine for TestEngine {
         }
         let mut asked = self.asked.lock().unwrap();
         asked.steps.push(chunks.iter().map(|c| (c.slot, c.position, c.tokens.len(), c.output)).collect());
+        for chunk in chunks {
+            let (slot, held) = (chunk.slot, self.slots[chunk.slot].len());
+            if held != chunk.position {
+                return Err(EngineError::Position { slot, held, position: chunk.position });
+            }
+            let (wanted, context_length) = (held + chunk.tokens.len(), self.context_length);
+            if wanted > context_length {
+                return Err(EngineError::ContextFull { slot, wanted, context_length });
+            }
+            if let Some(&token) = chunk.tokens.iter().find(|&&token| token as usize >= VOCAB) {
+                return Err(EngineError::Token { slot, token });
+            }
+        }
         let mut rows = Vec::new();
         for chunk in chunks {
             let held = &mut self.slots[chunk.slot];
-            if held.len() != chunk.position {
-                return Err(EngineError::Position { slot: chunk.slot, held: held.len(), position: chunk.position });
-            }
             if self.kind == Kind::Causal {
                 held.extend_from_slice(chunk.tokens);
-            }
-            if held.len() > self.context_length {
-                let (slot, wanted, context_length) = (chunk.slot, held.len(), self.context_length);
-                return Err(EngineError::ContextFull { slot, wanted, context_length });
             }
             match chunk.output {
                 Output::None => {}
@@ -139,8 +166,9 @@ impl Engine for TestEngine {
         self.slots[slot].truncate(length);
     }
 
-    fn copy(&mut self, from: usize, to: usize, length: usize) {
+    fn copy(&mut self, from: usize, to: usize, length: usize) -> bool {
         self.asked.lock().unwrap().copies.push((from, to, length));
-        self.slots[to] = self.slots[from][..length].to_vec();
+        self.slots[to] = if self.copies { self.slots[from][..length].to_vec() } else { Vec::new() };
+        self.copies
     }
 }

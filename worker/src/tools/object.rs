@@ -1,5 +1,7 @@
 //! One JSON object as it is written: where its members `name` and `arguments` lie, before it is complete.
 
+use serde_json::{Map, Value};
+
 /// Names of the member with the arguments.
 const ARGUMENTS: [&str; 2] = ["arguments", "parameters"];
 
@@ -24,6 +26,27 @@ enum Place {
     Broken,
 }
 
+/// What is known of the arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arguments<'a> {
+    /// Nothing yet, or there are none.
+    Unknown,
+    /// An object, as far as it is written; or one that was written as a string, of which that is undone.
+    Object(&'a str),
+    /// Something that is no object.
+    Wrong,
+}
+
+/// Where complete arguments are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    /// In the text.
+    At(usize, usize),
+    /// They were a string.
+    Text(String),
+    Wrong,
+}
+
 /// An object that grows.
 #[derive(Debug, Clone)]
 pub struct Object {
@@ -34,7 +57,7 @@ pub struct Object {
     escaped: bool,
     key: String,
     name: Option<String>,
-    arguments: Option<(usize, usize)>,
+    arguments: Option<Found>,
 }
 
 impl Object {
@@ -74,17 +97,22 @@ impl Object {
         self.name.as_deref()
     }
 
-    /// What there is of the arguments, an object.
-    pub fn arguments(&self) -> Option<&str> {
-        match (self.arguments, self.place) {
-            (Some((begin, end)), _) => Some(&self.text[begin..end]),
-            (None, Place::InValue { begin, .. }) if self.is_arguments(begin) => Some(&self.text[begin..]),
-            _ => None,
+    /// What there is of the arguments.
+    pub fn arguments(&self) -> Arguments<'_> {
+        match (&self.arguments, self.place) {
+            (Some(Found::At(begin, end)), _) => Arguments::Object(&self.text[*begin..*end]),
+            (Some(Found::Text(text)), _) => Arguments::Object(text),
+            (Some(Found::Wrong), _) => Arguments::Wrong,
+            (None, Place::InValue { begin, .. }) if self.is_arguments() && self.text[begin..].starts_with('{') => {
+                Arguments::Object(&self.text[begin..])
+            }
+            _ => Arguments::Unknown,
         }
     }
 
-    fn is_arguments(&self, begin: usize) -> bool {
-        ARGUMENTS.contains(&self.key.as_str()) && self.text[begin..].starts_with('{')
+    /// Whether the value that follows the key, or is being written, is the arguments.
+    fn is_arguments(&self) -> bool {
+        self.arguments.is_none() && ARGUMENTS.contains(&self.key.as_str())
     }
 
     /// Moves on by a character that will stand at the end of the text.
@@ -154,22 +182,34 @@ impl Object {
                 self.place = Place::Colon;
             }
             Place::InValue { begin, depth: 0 } => {
-                self.string_value(begin, at);
+                let value = serde_json::from_str(&format!("{}\"", &self.text[begin..at])).ok();
+                self.string_value(value);
                 self.place = Place::Key;
             }
             _ => {}
         }
     }
 
-    fn string_value(&mut self, begin: usize, at: usize) {
+    fn string_value(&mut self, value: Option<String>) {
         if self.key == "name" && self.name.is_none() {
-            self.name = serde_json::from_str(&format!("{}\"", &self.text[begin..at])).ok();
+            self.name = value;
+        } else if self.is_arguments() {
+            self.arguments = match value {
+                Some(text) if text.trim().is_empty() => None,
+                Some(text) if serde_json::from_str::<Map<String, Value>>(&text).is_ok() => Some(Found::Text(text)),
+                _ => Some(Found::Wrong),
+            };
         }
     }
 
     fn end_value(&mut self, begin: usize, end: usize) {
-        if self.arguments.is_none() && self.is_arguments(begin) {
-            self.arguments = Some((begin, end));
+        if self.is_arguments() {
+            // A closing bracket is not in the text yet.
+            self.arguments = match self.text[begin..].trim() {
+                "null" => None,
+                value if value.starts_with('{') => Some(Found::At(begin, end)),
+                _ => Some(Found::Wrong),
+            };
         }
     }
 }
@@ -195,16 +235,44 @@ mod tests {
             let (object, taken) = read(&format!("{text} rest"));
             assert!(object.is_done() && taken == text.len(), "{text}: {object:?}");
             assert_eq!(object.name(), Some("f"));
-            assert_eq!(object.arguments(), Some(r#"{"a": "}\"{", "b": [1, {}]}"#));
+            assert_eq!(object.arguments(), Arguments::Object(r#"{"a": "}\"{", "b": [1, {}]}"#));
         }
     }
 
     #[test]
     fn parts_are_known_as_soon_as_they_are_there() {
         let (object, _) = read(r#"{"name": "f", "arguments": {"ci"#);
-        assert_eq!((object.name(), object.arguments(), object.is_done()), (Some("f"), Some(r#"{"ci"#), false));
+        assert_eq!(
+            (object.name(), object.arguments(), object.is_done()),
+            (Some("f"), Arguments::Object(r#"{"ci"#), false)
+        );
         assert_eq!(read(r#"{"name": "f"#).0.name(), None);
-        assert_eq!(read(r#"{"name": "f", "arguments": "x"}"#).0.arguments(), None);
+    }
+
+    #[test]
+    fn arguments_are_an_object_or_the_text_of_one() {
+        let cases = [
+            (r#""{\"a\": \"\u00e9\\n\"}""#, Arguments::Object("{\"a\": \"é\\n\"}")),
+            (r#""{}""#, Arguments::Object("{}")),
+            (r#""""#, Arguments::Unknown),
+            ("null", Arguments::Unknown),
+            (r#""Oslo""#, Arguments::Wrong),
+            (r#""{\"a\"""#, Arguments::Wrong),
+            (r#""\x""#, Arguments::Wrong),
+            ("5", Arguments::Wrong),
+            ("true", Arguments::Wrong),
+            (r#"[{"a": 1}]"#, Arguments::Wrong),
+        ];
+        for (value, wanted) in cases {
+            for text in [
+                format!(r#"{{"name": "f", "arguments": {value}}}"#),
+                format!(r#"{{"parameters": {value} , "name": "f"}}"#),
+            ] {
+                let (object, _) = read(&text);
+                assert_eq!((object.arguments(), object.is_done()), (wanted, true), "{text}");
+            }
+        }
+        assert_eq!(read(r#"{"arguments": "{\"a"#).0.arguments(), Arguments::Unknown);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An answer as it grows, told apart into text and calls.
 
 use super::Format;
-use super::object::Object;
+use super::object::{Arguments, Object};
 
 const HERMES_CLOSING: &str = "</tool_call>";
 
@@ -27,6 +27,8 @@ pub struct Reader {
     format: Format,
     names: Vec<String>,
     parallel: bool,
+    /// The opening is a control token, which is no text if no call follows.
+    hidden: bool,
     place: Place,
     /// Text that is not understood yet.
     held: String,
@@ -72,7 +74,13 @@ impl Reader {
             Format::Hermes if forced => Place::Call(Call::new(String::new())),
             _ => Place::Between,
         };
-        Self { format, names, parallel, place, held: String::new(), calls: 0 }
+        Self { format, names, parallel, hidden: false, place, held: String::new(), calls: 0 }
+    }
+
+    /// The opening of calls is a control token of the model.
+    pub fn with_hidden_opening(mut self, hidden: bool) -> Self {
+        self.hidden = hidden;
+        self
     }
 
     pub fn format(&self) -> Format {
@@ -130,8 +138,24 @@ impl Reader {
                 if self.calls > 0 {
                     self.held = self.rest().to_owned();
                 }
+                self.skip_opening(parts);
                 self.place = Place::Text;
                 true
+            }
+        }
+    }
+
+    /// An opening that no call follows is text like other text, and is not looked at again.
+    fn skip_opening(&mut self, parts: &mut Vec<Part>) {
+        let (tag, space) = (self.format.opening(), self.held.len() - self.held.trim_start().len());
+        if self.held[space..].starts_with(tag) {
+            let rest = self.held.split_off(space + tag.len());
+            let mut text = std::mem::replace(&mut self.held, rest);
+            if self.hidden {
+                text.truncate(space);
+            }
+            if !text.is_empty() {
+                parts.push(Part::Content(text));
             }
         }
     }
@@ -171,25 +195,22 @@ impl Reader {
                 list if list.starts_with('{') => Beginning::Call(at + object.len() - list.len()),
                 _ => Beginning::Text,
             },
-            (Format::Mistral, Some('{')) if self.calls > 0 => Beginning::Call(at),
+            (Format::Mistral, Some('{')) if self.calls > 0 || tagged.is_some() => Beginning::Call(at),
             _ => Beginning::Text,
         }
     }
 
     fn text(&mut self, end: bool, parts: &mut Vec<Part>) -> bool {
-        let hermes = self.format == Format::Hermes;
-        let found = self.held.find(Format::Hermes.opening()).filter(|_| hermes);
+        let tag = self.format.opening();
+        let found = self.held.find(tag);
         let length = match found {
-            Some(at) => at,
-            None if end || !hermes => self.held.len(),
+            None if end => self.held.len(),
             // White space in front of a call is no content.
-            None => self.held[..self.held.len() - overlap(&self.held, Format::Hermes.opening())].trim_end().len(),
+            _ => self.held[..found.unwrap_or(self.held.len() - overlap(&self.held, tag))].trim_end().len(),
         };
         let kept = self.held.split_off(length);
-        let mut content = std::mem::replace(&mut self.held, kept);
-        if found.is_some() {
-            content.truncate(content.trim_end().len());
-        } else {
+        let content = std::mem::replace(&mut self.held, kept);
+        if found.is_none() {
             self.place = Place::Text;
         }
         if !content.is_empty() {
@@ -201,7 +222,13 @@ impl Reader {
     fn call(&mut self, mut call: Call, end: bool, parts: &mut Vec<Part>) -> bool {
         let taken = call.object.push(&self.held);
         self.held.drain(..taken);
+        let decided = match call.object.arguments() {
+            Arguments::Object(_) => true,
+            Arguments::Unknown => call.object.is_done() || end,
+            Arguments::Wrong => false,
+        };
         if call.index.is_none()
+            && decided
             && let Some(name) = call.object.name().filter(|name| self.names.iter().any(|n| n == name))
         {
             call.dropped = !self.parallel && self.calls > 0;
@@ -215,6 +242,9 @@ impl Reader {
         match call.index {
             Some(index) if !call.dropped => call.tell(index, parts),
             None if over || end => {
+                if self.hidden {
+                    call.opening = call.opening.replace(self.format.opening(), "");
+                }
                 let text = call.opening + call.object.text();
                 if !text.is_empty() {
                     parts.push(Part::Content(text));
@@ -237,8 +267,11 @@ impl Call {
     }
 
     fn tell(&mut self, index: u32, parts: &mut Vec<Part>) {
-        let done = self.object.is_done();
-        let arguments = self.object.arguments().unwrap_or(if done { "{}" } else { "" });
+        let arguments = match self.object.arguments() {
+            Arguments::Object(text) => text,
+            _ if self.object.is_done() => "{}",
+            _ => "",
+        };
         if arguments.len() > self.told {
             parts.push(Part::Arguments { index, text: arguments[self.told..].to_owned() });
             self.told = arguments.len();

@@ -187,7 +187,17 @@ fn message(path: &str, value: Value) -> Result<ChatMessage, ApiError> {
     if role == Role::Tool && tool_call_id.is_none() {
         return Err(fields.missing("tool_call_id"));
     }
-    fields.finish(&["refusal", "annotations", "audio", "function_call"])?;
+    // An answer that is sent back has these, without anything in them.
+    let nothing = |v: &Value| match v {
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    };
+    for key in ["refusal", "annotations", "audio", "function_call"] {
+        fields.only(key, nothing, "is not supported in messages")?;
+    }
+    fields.finish(&[])?;
     Ok(ChatMessage { role, content, name, tool_calls, tool_call_id })
 }
 
@@ -229,6 +239,25 @@ mod tests {
             {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]}))
         .unwrap();
         assert_eq!((parts.messages[0].role, parts.messages[0].content.as_str()), (Role::System, "ab"));
+    }
+
+    #[test]
+    fn an_answer_can_be_sent_back_and_what_it_cannot_hold_is_named() {
+        let echo = |more: Value| {
+            let mut answer = json!({"role": "assistant", "content": "hi"});
+            answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            with(json!({"messages": [{"role": "user", "content": "x"}, answer, {"role": "user", "content": "y"}]}))
+        };
+        assert!(echo(json!({"refusal": null, "annotations": [], "audio": null, "function_call": null})).is_ok());
+        for (key, value) in [
+            ("refusal", json!("no")),
+            ("annotations", json!([{"type": "url_citation"}])),
+            ("audio", json!({"id": "a"})),
+            ("function_call", json!({"name": "f", "arguments": "{}"})),
+        ] {
+            let error = echo(json!({key: value})).unwrap_err();
+            assert_eq!((error.status, error.param), (400, Some(format!("messages[1].{key}"))));
+        }
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub struct ChatLogprob {
     /// What it adds to the text; empty while it only begins a character.
     pub token: String,
     pub logprob: f32,
-    /// Its own bytes.
-    pub bytes: Vec<u8>,
+    /// Its own bytes; null for a control token.
+    pub bytes: Option<Vec<u8>>,
     pub top_logprobs: Vec<TopLogprob>,
 }
 
@@ -27,7 +27,7 @@ pub struct ChatLogprob {
 pub struct TopLogprob {
     pub token: String,
     pub logprob: f32,
-    pub bytes: Vec<u8>,
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// Of a completion or a piece of it; the lists have equal lengths.

@@ -46,12 +46,17 @@ pub struct Tools {
 
 impl Tools {
     pub(crate) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
-        let list = tools(fields)?;
+        let (list, strict) = tools(fields)?;
         let choice = match fields.take("tool_choice") {
             None => ToolChoice::Auto,
             Some(value) => choice(value, &list)?,
         };
         let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
+        if let (ToolChoice::Auto, Some(path)) = (&choice, strict) {
+            let why =
+                "is not supported where the model may answer with text; set tool_choice to required or a function";
+            return Err(ApiError::invalid(path, why).with_openai_code("unsupported_parameter"));
+        }
         Ok(Self { list, choice, parallel })
     }
 
@@ -70,9 +75,10 @@ impl Tools {
     }
 }
 
-fn tools(fields: &mut Fields) -> Result<Vec<Tool>, ApiError> {
+/// The functions, and where the first of them asks that its arguments always fit.
+fn tools(fields: &mut Fields) -> Result<(Vec<Tool>, Option<String>), ApiError> {
     let items = match fields.take("tools") {
-        None => return Ok(Vec::new()),
+        None => return Ok((Vec::new(), None)),
         Some(Value::Array(items)) if items.len() <= MAX_TOOLS => items,
         Some(Value::Array(items)) => {
             return Err(ApiError::invalid("tools", format!("must hold at most {MAX_TOOLS}, not {}", items.len())));
@@ -80,17 +86,25 @@ fn tools(fields: &mut Fields) -> Result<Vec<Tool>, ApiError> {
         Some(other) => return Err(wrong("tools", "an array", &other)),
     };
     let mut list: Vec<Tool> = Vec::with_capacity(items.len());
+    let mut first_strict = None;
     for (at, item) in items.into_iter().enumerate() {
-        let read = tool(&format!("tools[{at}]"), item)?;
+        let Read { tool: read, strict } = tool(&format!("tools[{at}]"), item)?;
+        first_strict = first_strict.or(strict);
         if list.iter().any(|t| t.name == read.name) {
             return Err(ApiError::invalid(format!("tools[{at}].function.name"), "is there twice"));
         }
         list.push(read);
     }
-    Ok(list)
+    Ok((list, first_strict))
 }
 
-fn tool(path: &str, definition: Value) -> Result<Tool, ApiError> {
+/// A function, and the place where it asks that its arguments always fit, if it does.
+struct Read {
+    tool: Tool,
+    strict: Option<String>,
+}
+
+fn tool(path: &str, definition: Value) -> Result<Read, ApiError> {
     let mut fields = Fields::nested(path, definition.clone())?;
     let kind = fields.string("type")?.ok_or_else(|| fields.missing("type"))?;
     if kind != "function" {
@@ -102,13 +116,16 @@ fn tool(path: &str, definition: Value) -> Result<Tool, ApiError> {
     let name = function.string("name")?.ok_or_else(|| function.missing("name"))?;
     check_name(&function.path("name"), &name)?;
     function.string("description")?;
-    function.boolean("strict")?;
+    let strict = function.boolean("strict")?.unwrap_or(false);
     let parameters = match function.take("parameters") {
-        None => json!({"type": "object", "properties": {}}),
+        // As in OpenAI's API: the function has no arguments.
+        None => json!({"type": "object", "properties": {}, "additionalProperties": false}),
         Some(value @ Value::Object(_)) => schema(&function.path("parameters"), value)?,
         Some(other) => return Err(wrong(&function.path("parameters"), "a JSON schema, which is an object", &other)),
     };
-    Ok(Tool { name, parameters, definition })
+    let path = function.path("strict");
+    function.finish(&[])?;
+    Ok(Read { tool: Tool { name, parameters, definition }, strict: strict.then_some(path) })
 }
 
 fn choice(value: Value, tools: &[Tool]) -> Result<ToolChoice, ApiError> {
@@ -253,12 +270,23 @@ mod tests {
         let auto = take(json!({"tools": two})).unwrap();
         assert!(auto.in_use() && auto.parallel && auto.forced().is_empty());
         assert_eq!((auto.list[0].name.as_str(), &auto.list[0].definition), ("weather", &weather()));
-        assert_eq!(auto.list[1].parameters, json!({"type": "object", "properties": {}}));
+        let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
+        assert_eq!(auto.list[1].parameters, nothing, "no arguments may be invented");
         let off = take(json!({"tools": two, "tool_choice": "none", "parallel_tool_calls": false})).unwrap();
         assert!(!off.in_use() && !off.parallel);
         assert_eq!(take(json!({"tools": two, "tool_choice": "required"})).unwrap().forced().len(), 2);
         let one = take(json!({"tools": two, "tool_choice": named("time")})).unwrap();
         assert_eq!(one.forced().iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["time"]);
+    }
+
+    #[test]
+    fn strict_is_kept_where_a_call_is_forced() {
+        let strict = json!({"type": "function", "function": {"name": "time", "strict": true}});
+        let body = |choice: Value| json!({"tools": [strict], "tool_choice": choice});
+        assert!(take(body(json!("auto"))).is_err());
+        for choice in [json!("required"), json!("none"), named("time")] {
+            assert!(take(body(choice)).is_ok());
+        }
     }
 
     #[test]
@@ -275,6 +303,8 @@ mod tests {
             (function(json!({"name": "a b"})), "tools[0].function.name"),
             (function(json!({"name": "a", "parameters": []})), "tools[0].function.parameters"),
             (function(json!({"name": "a", "parameters": large})), "tools[0].function.parameters"),
+            (function(json!({"name": "a", "strict": true})), "tools[0].function.strict"),
+            (function(json!({"name": "a", "returns": {}})), "tools[0].function.returns"),
             (function(json!({"name": "a", "description": 5})), "tools[0].function.description"),
             (json!({"tools": [weather(), weather()]}), "tools[1].function.name"),
             (json!({"tool_choice": "required"}), "tool_choice"),

@@ -6,6 +6,7 @@ use crate::testing::{TestWorker, tinybee_tokenizer};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rbee_engine::Pooling;
+use rbee_engine::fake::FakeEngine;
 use serde_json::{Value, json};
 
 fn engine() -> TestEngine {
@@ -90,4 +91,55 @@ async fn an_encoder_gives_no_text_and_says_so() {
     let causal = TestWorker::start(engine(), None, LONG).await;
     let shown = causal.call("GET", "/v1/models/bee", &[], None).await.json();
     assert_eq!(shown["capabilities"], json!(["chat", "completions", "embeddings"]));
+}
+
+#[tokio::test]
+async fn a_model_without_hidden_states_is_not_asked_for_embeddings() {
+    let engine = engine().without_hidden();
+    let asked = engine.asked();
+    let worker = TestWorker::start(engine, None, LONG).await;
+    let answer = embed(&worker, json!({})).await;
+    assert_eq!((answer.status, error_code(&answer).as_str()), (400, "unsupported_endpoint"), "{}", answer.text);
+    assert!(asked.lock().unwrap().steps.is_empty());
+    let shown = worker.call("GET", "/v1/models/bee", &[], None).await.json();
+    assert_eq!(shown["capabilities"], json!(["chat", "completions"]));
+    assert_eq!(worker.post("/v1/completions", json!({"model": "m", "prompt": "x", "max_tokens": 1})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_without_weights_is_refused_in_every_kind_of_prompt() {
+    // The tokenizer has 1280 tokens; "the bee" needs some from 300 on.
+    let worker = TestWorker::start(FakeEngine::new(2, 256, 300, vec![50; 3], 2), None, LONG).await;
+    let told = |prompt: Value| json!({"model": "m", "prompt": prompt});
+    let cases = [
+        ("/v1/completions", told(json!([5, 300])), "prompt"),
+        ("/v1/completions", told(json!("the bee")), "prompt"),
+        ("/v1/completions", json!({"model": "m", "prompt": [5], "logit_bias": {"300": 1}}), "logit_bias"),
+        ("/v1/chat/completions", chat(json!({"messages": [{"role": "user", "content": "the bee"}]})), "messages"),
+        ("/v1/embeddings", json!({"model": "m", "input": "the bee"}), "input[0]"),
+        ("/v1/embeddings", json!({"model": "m", "input": [[5], [300]]}), "input[1]"),
+    ];
+    for (path, body, field) in cases {
+        let answer = worker.post(path, body).await;
+        assert_eq!((answer.status, error_code(&answer).as_str()), (400, "invalid_request"), "{}", answer.text);
+        assert_eq!(answer.json()["error"]["param"], field, "{}", answer.text);
+    }
+    let inference = worker.post("/v1/inference", json!({"prompt": "the bee"})).await;
+    assert_eq!((inference.status, error_code(&inference).as_str()), (400, "INVALID_REQUEST"), "{}", inference.text);
+    assert_eq!(worker.post("/v1/completions", told(json!([5, 299]))).await.status, 200);
+    assert_eq!(worker.app.stats.snapshot().failed, 0);
+}
+
+#[tokio::test]
+async fn a_text_is_not_refused_for_a_number_of_tokens_that_nobody_counted() {
+    // As WordPiece makes one token of a word that it does not know, its bytes say nothing.
+    let encoder = TestWorker::start(engine().encoder(Pooling::Mean), None, LONG).await;
+    let longest = tinybee_tokenizer().longest_token();
+    let text = "x".repeat(longest * 64);
+    let counted = tinybee_tokenizer().encode(&text).len();
+    let refused = embed(&encoder, json!({"input": text})).await;
+    assert!(refused.status == 400 && refused.text.contains(&format!("has {counted};")), "{}", refused.text);
+    let causal = TestWorker::start(engine(), None, LONG).await;
+    let refused = embed(&causal, json!({"input": text})).await;
+    assert!(refused.status == 400 && refused.text.contains("has at least 64;"), "{}", refused.text);
 }

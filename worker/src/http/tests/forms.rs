@@ -1,8 +1,8 @@
 //! Answers of a wanted form, and forms that nobody could serve.
 
 use super::{LONG, chat, error_code};
-use crate::testing::TestWorker;
 use crate::testing::engine::{TestEngine, noise};
+use crate::testing::{TestWorker, tinybee_tokenizer};
 use serde_json::{Value, json};
 
 async fn worker() -> TestWorker {
@@ -133,4 +133,29 @@ async fn what_would_be_fetched_or_injected_is_refused() {
         assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (400, Some(field)));
         assert_eq!(error_code(&answer), "unsupported_parameter");
     }
+}
+
+#[tokio::test]
+async fn a_form_that_is_too_large_in_the_middle_of_an_answer_is_the_requests_fault() {
+    // Letters without an order.
+    let letters: Vec<u32> = ('a'..='z').map(|c| tinybee_tokenizer().encode_part(&c.to_string())[0]).collect();
+    let engine = TestEngine::new(2, 1024, move |tokens| {
+        let mut logits = noise(tokens);
+        let drawn = logits.iter().take(16).map(|x| (x * 99.0) as usize).sum::<usize>();
+        logits[letters[drawn % letters.len()] as usize] = 99.0;
+        logits
+    });
+    let worker = TestWorker::start(engine, None, LONG).await;
+    // Which of them began where must be remembered for as long as any of them: states without end.
+    let late: Vec<String> = ('a'..='z').zip(90..).map(|(c, n)| format!("{c}.{{{n}}}")).collect();
+    let form = json!({"guided_regex": format!(".*({}).*", late.join("|")), "max_tokens": 900});
+    let whole = worker.post("/v1/chat/completions", chat(form.clone())).await;
+    assert_eq!((whole.status, error_code(&whole).as_str()), (400, "invalid_request"), "{}", whole.text);
+    assert_eq!(whole.json()["error"]["param"], "guided_regex", "{}", whole.text);
+    let mut streamed = chat(form);
+    streamed["stream"] = true.into();
+    let events = worker.post("/v1/chat/completions", streamed).await.events();
+    let last = events.last().unwrap();
+    let error: Value = serde_json::from_str(&last.data).unwrap();
+    assert_eq!((last.event.as_deref(), &error["error"]["code"]), (Some("error"), &json!("invalid_request")));
 }

@@ -11,7 +11,7 @@ async fn told(ticket: &mut Ticket) -> (String, Vec<TokenLogprobs>, Option<End>) 
     while let Some(event) = ticket.events.recv().await {
         match event {
             Event::Started => {}
-            Event::Token { text: piece, logprobs } => {
+            Event::Token { text: piece, logprobs, .. } => {
                 text += &piece;
                 told.extend(logprobs);
                 let joined: String = told.iter().map(|t| t.text.as_str()).collect();
@@ -74,6 +74,22 @@ async fn log_probabilities_go_with_the_text() {
 }
 
 #[tokio::test]
+async fn a_control_token_is_told_by_its_text_where_that_is_wished() {
+    let script = vec![1, 50];
+    let with = |told| Generation {
+        told,
+        ..generation("a", Sampling { logprobs: Some(0), max_tokens: Some(2), ..Sampling::default() })
+    };
+    for (told_token, wanted) in [(Some(1), "<|im_start|>"), (None, "")] {
+        let (scheduler, _) = start(saying(script.clone()));
+        let (text, told, _) = told(&mut scheduler.submit(with(told_token)).unwrap()).await;
+        let other = std::str::from_utf8(tinybee_tokenizer().bytes(50)).unwrap().to_owned();
+        assert_eq!(text, format!("{wanted}{other}"));
+        assert_eq!(told.iter().map(|t| t.text.as_str()).collect::<Vec<_>>(), [wanted, &other]);
+    }
+}
+
+#[tokio::test]
 async fn without_the_wish_nothing_is_told() {
     let (scheduler, _) = start(saying(vec![50; 5]));
     let (text, told, _) = told(&mut scheduler.submit(plain("a")).unwrap()).await;
@@ -132,7 +148,7 @@ async fn the_built_in_model_keeps_to_a_schema_and_a_regex() {
     let ask = async |constraint: Constraint| {
         let grammar = Some(scheduler.grammar(&constraint).unwrap());
         let sampling = Sampling { temperature: 0.0, max_tokens: Some(150), ..Sampling::default() };
-        let request = Generation { id: "a".into(), prompt: prompt.clone(), sampling, grammar, seed: 1 };
+        let request = Generation { id: "a".into(), prompt: prompt.clone(), sampling, grammar, told: None, seed: 1 };
         told(&mut scheduler.submit(request).unwrap()).await
     };
     let (text, _, end) = ask(Constraint::JsonSchema(person())).await;

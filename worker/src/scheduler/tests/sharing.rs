@@ -66,6 +66,27 @@ async fn the_beginning_is_copied_from_a_running_answer() {
 }
 
 #[tokio::test]
+async fn a_copy_that_failed_is_not_believed() {
+    let (gate, steps) = sync_channel(0);
+    let engine = TestEngine::new(2, 1000, fifty).without_copies().gated(steps);
+    let asked = engine.asked();
+    let (scheduler, stats) = start(engine);
+    let prompt: Vec<u32> = (100..130).collect();
+    let mut first = scheduler.submit(asking("a", prompt.clone(), 40)).unwrap();
+    gate.send(()).unwrap();
+    assert_eq!(first.events.recv().await, Some(Event::Started));
+    assert!(matches!(first.events.recv().await, Some(Event::Token { .. })));
+    let mut second = scheduler.submit(asking("b", prompt.into_iter().chain([7, 8, 9]).collect(), 2)).unwrap();
+    drop(gate);
+    let (texts, end) = collect(&mut second).await;
+    assert_eq!((texts.len(), cached(end)), (2, 0));
+    assert_eq!(collect(&mut first).await.0.len(), 39);
+    let asked = look(&asked);
+    assert_eq!((asked.copies.len(), asked.computed()), (1, 30 + 39 + 33 + 1), "it is tried once");
+    assert_eq!(stats.snapshot().prompt_tokens_reused, 0);
+}
+
+#[tokio::test]
 async fn a_prompt_that_comes_eight_times_at_once_is_computed_once() {
     let (gate, steps) = sync_channel::<()>(0);
     let engine = TestEngine::new(8, 2000, fifty).gated(steps);

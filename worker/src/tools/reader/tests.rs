@@ -122,9 +122,10 @@ fn an_answer_that_was_forced_begins_within_the_call() {
 #[test]
 fn arguments_are_told_while_they_are_written() {
     let mut reader = reader(Format::Hermes, true, false);
-    assert_eq!(reader.push("<tool_call>{\"name\": \"f\""), [Part::Call { index: 0, name: "f".into() }]);
-    assert_eq!(reader.push(", \"arguments\": "), []);
-    for piece in ["{\"a\"", ": \"x", "\"}"] {
+    assert_eq!(reader.push("<tool_call>{\"name\": \"f\", \"arguments\": "), []);
+    let begun = [Part::Call { index: 0, name: "f".into() }, Part::Arguments { index: 0, text: "{".into() }];
+    assert_eq!(reader.push("{"), begun);
+    for piece in ["\"a\"", ": \"x", "\"}"] {
         assert_eq!(reader.push(piece), [Part::Arguments { index: 0, text: piece.into() }]);
     }
     assert_eq!(reader.push("}</tool_call>"), []);
@@ -135,6 +136,47 @@ fn arguments_are_told_while_they_are_written() {
 fn a_call_that_was_cut_off_keeps_what_it_has() {
     let text = "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1";
     assert_eq!(read(reader(Format::Hermes, true, false), text), (String::new(), calls(&[("f", "{\"a\": 1")])));
+}
+
+#[test]
+fn arguments_that_are_a_string_are_handed_on_as_what_it_says() {
+    let wanted = (String::new(), calls(&[("f", r#"{"city": "Oslo"}"#)]));
+    let object = r#"{"name": "f", "arguments": "{\"city\": \"Oslo\"}"}"#;
+    assert_eq!(read(reader(Format::Hermes, true, false), &format!("<tool_call>{object}</tool_call>")), wanted);
+    assert_eq!(read(reader(Format::Mistral, true, false), &format!("[TOOL_CALLS][{object}]")), wanted);
+    assert_eq!(read(reader(Format::Llama, true, false), object), wanted);
+    for wrong in ["5", r#""Oslo""#, "[1]"] {
+        let text = format!(r#"<tool_call>{{"name": "f", "arguments": {wrong}}}</tool_call>"#);
+        assert_eq!(read(reader(Format::Hermes, true, false), &text), (text.clone(), vec![]), "no call is invented");
+    }
+}
+
+#[test]
+fn a_call_after_text_is_a_call_in_every_family() {
+    let wanted = ("Let me look.".to_owned(), calls(&[("f", r#"{"x": 1}"#)]));
+    let cases = [
+        (Format::Hermes, "Let me look.\n<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>"),
+        (Format::Llama, "Let me look.<|python_tag|>{\"name\": \"f\", \"parameters\": {\"x\": 1}}"),
+        (Format::Mistral, "Let me look.[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"x\": 1}}]"),
+        (Format::Mistral, "Let me look. [TOOL_CALLS] {\"name\": \"f\", \"arguments\": {\"x\": 1}}"),
+    ];
+    for (format, text) in cases {
+        assert_eq!(read(reader(format, true, false), text), wanted, "{text}");
+        assert_eq!(read(reader(format, true, false).with_hidden_opening(true), text), wanted, "{text}");
+    }
+}
+
+#[test]
+fn an_opening_without_a_call_is_text_unless_it_is_a_control_token() {
+    for (format, tag) in [(Format::Llama, "<|python_tag|>"), (Format::Mistral, "[TOOL_CALLS]")] {
+        for (before, after) in [("", "print(1)"), ("So:\n", " yes"), ("a", tag)] {
+            let text = format!("{before}{tag}{after}");
+            assert_eq!(read(reader(format, true, false), &text), (text.clone(), vec![]), "{format:?}");
+            let hidden = read(reader(format, true, false).with_hidden_opening(true), &text);
+            // What cannot be told from the beginning of a call stays as it is.
+            assert_eq!(hidden.0.replace(tag, ""), format!("{before}{after}").replace(tag, ""), "{format:?} {text}");
+        }
+    }
 }
 
 proptest! {
