@@ -122,13 +122,14 @@ impl Table {
         self.first.has(byte)
     }
 
-    /// Whether the end of `text` is the beginning of one of the texts.
+    /// Whether the end of `text` is the beginning of one of the texts that goes on.
     pub fn may_go_on(&self, text: &[u8]) -> bool {
         let earliest = (text.len() + 1).saturating_sub(self.longest);
         (earliest..text.len()).filter(|&at| self.begins(text[at])).any(|at| {
             let end = &text[at..];
+            // The text itself, if it is one of them, and right behind it those that go on.
             let found = self.before(end);
-            found < self.len() && self.bytes(found).starts_with(end)
+            (found..self.len()).take(2).any(|at| self.range(at).len() > end.len() && self.bytes(at).starts_with(end))
         })
     }
 }
@@ -145,14 +146,14 @@ impl ByEnd {
         Self(order)
     }
 
-    /// Whether the beginning of `text` is the end of one of the texts; `table` is the one that this was made of.
+    /// Whether the beginning of `text` is the end of one of the texts that begins earlier; `table` is the one that this was made of.
     pub fn may_come_from_before(&self, table: &Table, text: &[u8]) -> bool {
         let latest = text.len().min(table.longest.saturating_sub(1));
         (1..=latest).filter(|&end| table.last.has(text[end - 1])).any(|end| {
             let start = &text[..end];
             let entry = |at: usize| table.bytes(self.0[at] as usize);
             let found = partition(self.0.len(), |at| entry(at).iter().rev().lt(start.iter().rev()));
-            found < self.0.len() && entry(found).ends_with(start)
+            (found..self.0.len()).take(2).any(|at| entry(at).len() > end && entry(at).ends_with(start))
         })
     }
 }

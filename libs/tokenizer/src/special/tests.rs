@@ -63,6 +63,7 @@ fn shielded_text_stays_text() {
         assert_eq!(texts, user.replace([SHIELD, '«'], ""), "{user:?}");
     }
     assert_eq!(s.shield("plain"), "plain");
+    assert_eq!(s.shield("<u>"), format!("<{SHIELD}u>"), "no more than it takes");
 }
 
 #[test]
