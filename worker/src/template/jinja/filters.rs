@@ -176,7 +176,7 @@ pub fn items(run: &Run<'_>, value: &Value) -> Result<Value, Failure> {
 
 /// Pays for reading a text, if it is one.
 fn look_at_text(run: &Run<'_>, value: &Value) -> Result<(), Failure> {
-    if let Value::Text(text) = value { run.meter.look(text.len()) } else { Ok(()) }
+    if let Value::Text(text) = value { run.meter.read(text.len()) } else { Ok(()) }
 }
 
 fn int(value: &Value) -> Option<i128> {

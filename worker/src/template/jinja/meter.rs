@@ -15,7 +15,7 @@ const PER_BYTE: u64 = 64;
 const MOST: u64 = 512 << 20;
 /// One part of an expression, one statement, one value that is visited.
 const STEP: u64 = 64;
-/// One byte of text that is made.
+/// One byte of text that is made, or read by itself.
 const BYTE: u64 = 4;
 /// One place in a list or in a dictionary, with what belongs to a value on the heap.
 const SLOT: u64 = 256;
@@ -38,9 +38,14 @@ impl Meter {
         self.pay(STEP)
     }
 
-    /// Pays for bytes that are looked at.
+    /// Pays for bytes that are looked at many at a time: searched, compared, counted.
     pub fn look(&self, bytes: usize) -> Result<(), Failure> {
         self.pay(bytes as u64)
+    }
+
+    /// Pays for bytes that are looked at one by one.
+    pub fn read(&self, bytes: usize) -> Result<(), Failure> {
+        self.pay((bytes as u64).saturating_mul(BYTE))
     }
 
     /// Pays for bytes of text that are to be made.

@@ -161,7 +161,7 @@ pub fn capitalize(text: &str) -> String {
 /// Without white space, or these characters, at its ends.
 pub fn strip(meter: &Meter, text: &str, chars: Option<&str>, start: bool, end: bool) -> Result<Value, Failure> {
     // Every character at the ends is compared with each of these.
-    meter.look(text.len().saturating_mul(chars.map_or(1, str::len)))?;
+    meter.read(text.len().saturating_mul(chars.map_or(1, str::len)))?;
     let dropped = |c: char| chars.map_or(c.is_whitespace(), |chars| chars.contains(c));
     let text = if start { text.trim_start_matches(dropped) } else { text };
     let text = if end { text.trim_end_matches(dropped) } else { text };
@@ -255,7 +255,7 @@ fn format(meter: &Meter, text: &str, args: Args<'_>) -> Result<Value, Failure> {
         } else {
             args.named.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
         };
-        let value = value.ok_or_else(|| Failure::new(format!("a format has no value for {{{name}}}")))?;
+        let value = value.ok_or_else(|| Failure::new("a format has no value for one of its brackets"))?;
         meter.step()?;
         out.print(meter, value)?;
         rest = &mark[end + 1..];

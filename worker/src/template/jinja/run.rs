@@ -282,7 +282,9 @@ impl<'t> Run<'t> {
             Value::Namespace(place) => entry(self.meter, &self.namespaces[*place], key)?.cloned(),
             Value::Loop(place) => self.loops.get(*place).and_then(|round| round.attribute(key, *place)),
             Value::Undefined => {
-                return Err(Failure::new(format!("{key:?} is looked up in an undefined value")));
+                // A key may be as long as a text.
+                let key: String = key.chars().take(40).collect();
+                return Err(Failure::new(format!("{key} is looked up in an undefined value")));
             }
             _ => None,
         };
