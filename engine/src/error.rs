@@ -33,7 +33,6 @@ pub enum LoadError {
     Device(#[from] candle_core::Error),
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
