@@ -28,9 +28,9 @@ impl Simd for Avx512 {
                 ($i:literal) => {{
                     let row = |r: usize| _mm_loadu_si128(rows[r].add(offset).cast());
                     let a = _mm512_castsi128_si512(row($i));
-                    let a = _mm512_mask_broadcast_i32x4(a, 0x00f0, row($i + 4));
-                    let a = _mm512_mask_broadcast_i32x4(a, 0x0f00, row($i + 8));
-                    _mm512_mask_broadcast_i32x4(a, 0xf000, row($i + 12))
+                    let a = _mm512_inserti32x4::<1>(a, row($i + 4));
+                    let a = _mm512_inserti32x4::<2>(a, row($i + 8));
+                    _mm512_inserti32x4::<3>(a, row($i + 12))
                 }};
             }
             let (a, b, c, d) = (load!(0), load!(1), load!(2), load!(3));
@@ -192,6 +192,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn prefetch(address: *const u8) {
         // SAFETY: a hint, for any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

@@ -70,9 +70,16 @@ unsafe fn tile<S: Simd, T: Format, const M: usize>(task: Fused<'_>) {
         // All bits 0: +0.0.
         let mut sums: [S::F; M] = std::mem::zeroed();
         for block in 0..task.blocks {
-            let ahead = Ahead::of::<T>(task.later.wrapping_add(block * LANES * bytes));
+            let ahead = match T::DTYPE.block_elements() {
+                256 => {
+                    let (next, row) = (block + BLOCKS_AHEAD, task.blocks * bytes);
+                    let wrapped = if next < task.blocks { 0 } else { (LANES - 1) * row };
+                    Ahead::in_rows::<T>(task.rows, next * bytes + wrapped)
+                }
+                _ => Ahead::of::<T>(task.later.wrapping_add(block * LANES * bytes)),
+            };
             let activations = task.activations.add(block * groups * WORDS * M);
-            let mut products = Products::<S, M>::start(Kind::of(T::DTYPE), sums, activations, ahead);
+            let mut products = Products::<'_, S, M>::start(Kind::of(T::DTYPE), sums, activations, ahead);
             T::block::<S>(task.rows, block * bytes, &mut products);
             sums = products.sums;
         }
@@ -81,6 +88,9 @@ unsafe fn tile<S: Simd, T: Format, const M: usize>(task: Fused<'_>) {
         }
     }
 }
+
+/// Blocks of 256 that are asked for ahead of the one that is multiplied, in every row, and at the end of rows in those of the next tile.
+const BLOCKS_AHEAD: usize = 4;
 
 /// The groups of a block, at most.
 const GROUPS: usize = 8;
@@ -93,10 +103,10 @@ macro_rules! rows {
 
 /// The products of a block's groups with their activations, and the groups' factors. Every index is a constant once this is inlined, so
 /// what is in use is in registers.
-struct Products<S: Simd, const M: usize> {
+struct Products<'a, S: Simd, const M: usize> {
     kind: Kind,
     activations: *const u32,
-    ahead: Ahead,
+    ahead: Ahead<'a>,
     /// Of each group, or of its two halves where these have a scale each.
     small: [[[S::Sum; M]; 2]; GROUPS],
     wide: [[S::WideSum; M]; GROUPS],
@@ -105,9 +115,9 @@ struct Products<S: Simd, const M: usize> {
     sums: [S::F; M],
 }
 
-impl<S: Simd, const M: usize> Products<S, M> {
+impl<'a, S: Simd, const M: usize> Products<'a, S, M> {
     #[inline(always)]
-    fn start(kind: Kind, sums: [S::F; M], activations: *const u32, ahead: Ahead) -> Self {
+    fn start(kind: Kind, sums: [S::F; M], activations: *const u32, ahead: Ahead<'a>) -> Self {
         // SAFETY: vectors of numbers, whose bits may be anything. They are set before they are used.
         let (small, wide, factors) = unsafe { std::mem::zeroed() };
         Self { kind, activations, ahead, small, wide, factors, sums }
@@ -144,7 +154,7 @@ impl<S: Simd, const M: usize> Products<S, M> {
     }
 }
 
-impl<S: Simd, const M: usize> Out<S> for Products<S, M> {
+impl<S: Simd, const M: usize> Out<S> for Products<'_, S, M> {
     #[inline(always)]
     unsafe fn quants(&mut self, group: usize, j: usize, value: S::U) {
         // SAFETY: a group has 8 such words.

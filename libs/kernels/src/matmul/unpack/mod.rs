@@ -95,39 +95,59 @@ unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
 /// Bytes that are used soon, asked for while others are used: with each vector of quants as many as such a vector is made from.
 /// Evenly, because a processor follows few such requests at a time, and each line once.
 #[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    from: *const u8,
-    /// Bytes for each vector.
-    step: usize,
+pub(super) enum Ahead<'a> {
+    /// In one piece, so many bytes for each vector. The address need not be valid.
+    Piece { from: *const u8, step: usize },
+    /// A block's bytes at an offset in each of 16 rows, for the 64 vectors of a block.
+    Rows { rows: &'a Rows, offset: usize, bytes: usize },
 }
 
-impl Ahead {
-    /// As many bytes as a block of 16 rows has. The address need not be valid.
+impl<'a> Ahead<'a> {
+    /// As many bytes as a block of 16 rows has.
     #[inline(always)]
     pub(super) fn of<T: Format>(from: *const u8) -> Self {
-        Self { from, step: LANES * T::DTYPE.block_bytes() as usize / (T::DTYPE.block_elements() as usize / 4) }
+        let step = LANES * T::DTYPE.block_bytes() as usize / (T::DTYPE.block_elements() as usize / 4);
+        Self::Piece { from, step }
+    }
+
+    /// A block at an offset in every row.
+    #[inline(always)]
+    pub(super) fn in_rows<T: Format>(rows: &'a Rows, offset: usize) -> Self {
+        Self::Rows { rows, offset, bytes: T::DTYPE.block_bytes() as usize }
     }
 
     /// Those of the `i`th vector of a block.
     #[inline(always)]
     pub(super) unsafe fn ask<S: Simd>(self, i: usize) {
         const LINE: usize = 64;
-        let line = i * self.step / LINE;
-        if i == 0 || line > (i - 1) * self.step / LINE {
-            // SAFETY: the caller's: the processor has the instructions.
-            unsafe { S::prefetch(self.from.wrapping_add(line * LINE)) }
+        // SAFETY: the caller's: the processor has the instructions.
+        unsafe {
+            match self {
+                Self::Piece { from, step } => {
+                    let line = i * step / LINE;
+                    if i == 0 || line > (i - 1) * step / LINE {
+                        S::prefetch(from.wrapping_add(line * LINE));
+                    }
+                }
+                Self::Rows { rows, offset, bytes } => {
+                    let (row, line) = (i / 4, i % 4);
+                    if line * LINE < bytes {
+                        S::prefetch(rows[row].wrapping_add(offset + line * LINE));
+                    }
+                }
+            }
         }
     }
 }
 
 /// A panel, from the first of a block's groups on.
-struct Panel {
+struct Panel<'a> {
     panel: *mut u8,
     group_bytes: usize,
-    ahead: Ahead,
+    ahead: Ahead<'a>,
 }
 
-impl<S: Simd> Out<S> for Panel {
+impl<S: Simd> Out<S> for Panel<'_> {
     #[inline(always)]
     unsafe fn quants(&mut self, group: usize, j: usize, value: S::U) {
         // SAFETY: a group has 8 such vectors.
