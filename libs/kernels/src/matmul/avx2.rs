@@ -3,7 +3,8 @@
 //! Products of small bytes are summed in 16 bits: at most 16 columns of a lane's half, each at most 16 * 127 from its start
 //! (8 columns and 32 * 127 where the offset is 32), so that the final sum fits, and what wraps on the way does no harm.
 
-use super::simd::{LANES, Simd};
+use super::rows::Rows;
+use super::simd::Simd;
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -30,7 +31,7 @@ impl Simd for Avx2 {
     type WideSum = [__m256i; 2];
 
     const ROWS: usize = 4;
-    const FUSED_ROWS: [usize; 3] = [1, 0, 0];
+    const FUSED_ROWS: usize = 1;
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 2;
@@ -38,13 +39,13 @@ impl Simd for Avx2 {
     const FLIP: u32 = 0;
 
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const u8; LANES], offset: usize) -> [Self::U; 4] {
+    unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4] {
         // SAFETY: the caller's.
         unsafe {
             // Two rows with a distance of four in the halves of a register.
             macro_rules! load {
                 ($i:expr) => {{
-                    let row = |r: usize| _mm_loadu_si128(rows[r].add(offset).cast());
+                    let row = |r: usize| _mm_loadu_si128(rows.row(r).add(offset).cast());
                     _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row($i)), row($i + 4))
                 }};
             }
@@ -241,7 +242,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn prefetch(address: *const u8) {
         // SAFETY: a hint, for any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The vectors as registers of 512 bits; products by VNNI.
 
-use super::simd::{LANES, Simd};
+use super::rows::Rows;
+use super::simd::Simd;
 use std::arch::x86_64::*;
 
 pub(super) struct Avx512;
@@ -12,7 +13,7 @@ impl Simd for Avx512 {
     type WideSum = __m512i;
 
     const ROWS: usize = 6;
-    const FUSED_ROWS: [usize; 3] = [8, 6, 2];
+    const FUSED_ROWS: usize = 8;
     const PANELS: usize = 2;
     const PANEL_BYTES: usize = 80 * 1024;
     const SUMS_IN_REGISTERS: usize = 6;
@@ -20,13 +21,13 @@ impl Simd for Avx512 {
     const FLIP: u32 = 0x8080_8080;
 
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const u8; LANES], offset: usize) -> [Self::U; 4] {
+    unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4] {
         // SAFETY: the caller's.
         unsafe {
             // Four rows with a distance of four in the four parts of a register.
             macro_rules! load {
                 ($i:literal) => {{
-                    let row = |r: usize| _mm_loadu_si128(rows[r].add(offset).cast());
+                    let row = |r: usize| _mm_loadu_si128(rows.row(r).add(offset).cast());
                     let a = _mm512_castsi128_si512(row($i));
                     let a = _mm512_inserti32x4::<1>(a, row($i + 4));
                     let a = _mm512_inserti32x4::<2>(a, row($i + 8));

@@ -19,25 +19,19 @@ pub(super) struct Kernels {
     pub(super) panel_bytes: usize,
     pub(super) quantize: unsafe fn(&[f32], usize, &mut [u32]),
     pub(super) transpose: unsafe fn(&[f32], usize, &mut [u32]),
-    pub(super) unpack: unsafe fn(Unpack<'_>),
+    pub(super) unpack: unsafe fn(Unpack),
     /// Of a kind, one panel or `panels` of them, with a block of a number of rows.
     pub(super) dot: unsafe fn(Kind, usize, usize, Dot),
     /// As in [`Simd`].
-    fused_rows: [usize; 3],
+    fused_rows: usize,
     /// A tile of quants with a block of a number of rows.
-    pub(super) fused: unsafe fn(Fused<'_>, usize),
+    pub(super) fused: unsafe fn(Fused, usize),
 }
 
 impl Kernels {
-    /// Rows of activations up to which [`Self::fused`] is the faster way for a type of quants.
+    /// Rows of activations up to which [`Self::fused`] is the faster way for a type.
     pub(super) fn fused_rows(&self, dtype: DType) -> usize {
-        let [of_32, of_256, of_16] = self.fused_rows;
-        match Kind::of(dtype) {
-            Kind::Floats => 0,
-            Kind::HalfScales | Kind::HalfScalesMins => of_16,
-            _ if dtype.block_elements() == 256 => of_256,
-            _ => of_32,
-        }
+        if DTYPES.contains(&dtype) { self.fused_rows } else { 0 }
     }
 
     /// Those of an instruction set; the portable ones when this is another processor's.
@@ -83,7 +77,7 @@ Kernels {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn unpack(task: Unpack<'_>) {
+            unsafe fn unpack(task: Unpack) {
                 // SAFETY: the caller's.
                 unsafe { unpack::unpack::<$simd>(task) }
             }
@@ -119,7 +113,7 @@ Kernels {
                 unsafe { kernel::quants::<$simd, T, M, KIND>(dot) }
             }
 
-            unsafe fn fused(task: Fused<'_>, m: usize) {
+            unsafe fn fused(task: Fused, m: usize) {
                 // SAFETY: the caller's.
                 unsafe {
                     match m {
@@ -129,7 +123,7 @@ Kernels {
                 }
             }
 
-            unsafe fn fused_of<const M: usize>(task: Fused<'_>) {
+            unsafe fn fused_of<const M: usize>(task: Fused) {
                 // SAFETY: the caller's.
                 unsafe {
                     match task.dtype {
@@ -138,18 +132,13 @@ Kernels {
                         DType::Q5_0 => fused_as::<M, 2>(task),
                         DType::Q5_1 => fused_as::<M, 3>(task),
                         DType::Q8_0 => fused_as::<M, 4>(task),
-                        DType::Q2_K => fused_as::<M, 5>(task),
-                        DType::Q3_K => fused_as::<M, 6>(task),
-                        DType::Q4_K => fused_as::<M, 7>(task),
-                        DType::Q5_K => fused_as::<M, 8>(task),
-                        DType::Q6_K => fused_as::<M, 9>(task),
-                        other => unreachable!("{other} has no quants"),
+                        other => unreachable!("{other} is multiplied by panels"),
                     }
                 }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn fused_as<const M: usize, const DTYPE: usize>(task: Fused<'_>) {
+            unsafe fn fused_as<const M: usize, const DTYPE: usize>(task: Fused) {
                 debug_assert_eq!(task.dtype, DTYPES[DTYPE]);
                 // SAFETY: the caller's.
                 unsafe { fused::fused::<$simd, M, DTYPE>(task) }

@@ -2,7 +2,7 @@
 
 use super::activations::{AUX, HALF_SUM, QUANT_WORDS, SCALE, SUM, WORDS};
 use super::panel::{GROUP, Kind, QUANTS, VECTOR};
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, LINE, Simd};
 
 /// What is multiplied: `groups` groups of 32 columns.
 #[derive(Clone, Copy)]
@@ -14,8 +14,35 @@ pub(super) struct Dot {
     /// The block's words, from the first of these groups on.
     pub(super) activations: *const u32,
     pub(super) groups: usize,
+    pub(super) later: Later,
     /// `[tiles, m, 16]`: the sums of the columns before, to which these are added. Aligned to a vector.
     pub(super) sums: *mut f32,
+}
+
+/// Weights that are unpacked later, asked for from memory while others are multiplied: unpacking alone would wait for the memory, which
+/// would then lie idle during the products.
+#[derive(Clone, Copy)]
+pub(super) struct Later {
+    /// What takes the first panel's place. The address need not be valid.
+    pub(super) from: *const u8,
+    /// Bytes from there to what takes the next panel's place.
+    pub(super) panel_bytes: usize,
+    /// Bytes that are asked for with each group of each panel; 0 for none.
+    pub(super) group_bytes: usize,
+}
+
+impl Later {
+    /// Asks for those of a group of `T` panels, and goes on to the next one.
+    #[inline(always)]
+    unsafe fn ask<S: Simd, const T: usize>(&mut self) {
+        for t in 0..T {
+            for line in (0..self.group_bytes).step_by(LINE) {
+                // SAFETY: the caller's: the processor has the instructions.
+                unsafe { S::prefetch(self.from.wrapping_add(t * self.panel_bytes + line)) };
+            }
+        }
+        self.from = self.from.wrapping_add(self.group_bytes);
+    }
 }
 
 /// Adds the products of all groups of `T` panels with `M` rows of activations. `KIND`: a [`Kind`] but `Floats`.
@@ -29,6 +56,7 @@ pub(super) unsafe fn quants<S: Simd, const T: usize, const M: usize, const KIND:
     unsafe {
         let mut sums = Sums::<S, T, M>::load(dot.sums);
         for _ in 0..dot.groups {
+            dot.later.ask::<S, T>();
             match const { kind_of(KIND) } {
                 Kind::Scale => scaled::<S, T, M>(dot, 0, 1, &mut sums),
                 Kind::ScaleMin => {
@@ -164,6 +192,7 @@ pub(super) unsafe fn floats<S: Simd, const T: usize, const M: usize>(mut dot: Do
             }
         }
         for _ in 0..dot.groups {
+            dot.later.ask::<S, T>();
             for _ in 0..GROUP {
                 let mut weights = [S::splat_f(0.0); T];
                 for t in 0..T {

@@ -1,6 +1,8 @@
 //! A weight matrix: the bytes of a GGUF tensor as they lie in the file, and what they are.
 
 use super::blocks;
+use super::rows::Rows;
+use super::simd::LANES;
 use bytes::Bytes;
 use rbee_model::gguf::DType;
 use thiserror::Error;
@@ -29,6 +31,8 @@ pub struct Matrix {
     cols: usize,
     row_bytes: usize,
     bytes: Bytes,
+    /// The rows after the last whole tile, made a whole one with zeros; empty where there are none.
+    tail: Bytes,
 }
 
 impl Matrix {
@@ -45,7 +49,11 @@ impl Matrix {
         let row_bytes = row_bytes.and_then(|n| usize::try_from(n).ok());
         match row_bytes {
             Some(row_bytes) if row_bytes.checked_mul(rows) == Some(bytes.len()) => {
-                Ok(Self { dtype, rows, cols, row_bytes, bytes })
+                let mut tail = bytes[rows / LANES * LANES * row_bytes..].to_vec();
+                if !tail.is_empty() {
+                    tail.resize(LANES * row_bytes, 0);
+                }
+                Ok(Self { dtype, rows, cols, row_bytes, bytes, tail: tail.into() })
             }
             _ => Err(MatrixError::Bytes { dtype, rows, cols, bytes: bytes.len() }),
         }
@@ -80,6 +88,12 @@ impl Matrix {
     /// The blocks of row `i`.
     pub(crate) fn row_data(&self, i: usize) -> &[u8] {
         &self.bytes[i * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// The `i`th 16 rows.
+    pub(super) fn tile(&self, i: usize) -> Rows {
+        let bytes = if i < self.rows / LANES { &self.bytes[i * LANES * self.row_bytes..] } else { &self.tail };
+        Rows::new(bytes[..LANES * self.row_bytes].as_ptr(), self.row_bytes)
     }
 
     pub(crate) fn row_bytes(&self) -> usize {

@@ -21,6 +21,7 @@ mod neon;
 mod panel;
 mod portable;
 mod product;
+mod rows;
 mod simd;
 #[cfg(test)]
 mod tests;

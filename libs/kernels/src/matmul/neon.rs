@@ -1,5 +1,6 @@
 //! The vectors as four registers of 128 bits: rows 0 to 3, 4 to 7, 8 to 11 and 12 to 15; products by `sdot`.
 
+use super::rows::Rows;
 use super::simd::{LANES, Simd};
 use half::f16;
 use std::arch::aarch64::*;
@@ -21,7 +22,7 @@ impl Simd for Neon {
     type WideSum = [int32x4_t; 4];
 
     const ROWS: usize = 4;
-    const FUSED_ROWS: [usize; 3] = [1, 1, 1];
+    const FUSED_ROWS: usize = 1;
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 2;
@@ -29,11 +30,11 @@ impl Simd for Neon {
     const FLIP: u32 = 0;
 
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const u8; LANES], offset: usize) -> [Self::U; 4] {
+    unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4] {
         // SAFETY: the caller's.
         unsafe {
             let quarters = each!(q => {
-                let row = |r: usize| vreinterpretq_u32_u8(vld1q_u8(rows[4 * q + r].add(offset)));
+                let row = |r: usize| vreinterpretq_u32_u8(vld1q_u8(rows.row(4 * q + r).add(offset)));
                 let (a, b, c, d) = (row(0), row(1), row(2), row(3));
                 let (ab_even, ab_odd) = (vtrn1q_u32(a, b), vtrn2q_u32(a, b));
                 let (cd_even, cd_odd) = (vtrn1q_u32(c, d), vtrn2q_u32(c, d));

@@ -1,5 +1,6 @@
 //! The vectors in plain Rust.
 
+use super::rows::Rows;
 use super::simd::{LANES, Simd};
 use half::f16;
 
@@ -22,7 +23,7 @@ impl Simd for Portable {
     type WideSum = [i32; LANES];
 
     const ROWS: usize = 4;
-    const FUSED_ROWS: [usize; 3] = [1, 1, 1];
+    const FUSED_ROWS: usize = 1;
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 1;
@@ -30,12 +31,12 @@ impl Simd for Portable {
     const FLIP: u32 = 0x8080_8080;
 
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const u8; LANES], offset: usize) -> [Self::U; 4] {
+    unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4] {
         let mut out = [[0; LANES]; 4];
-        for (i, row) in rows.iter().enumerate() {
+        for i in 0..LANES {
             for (j, out) in out.iter_mut().enumerate() {
                 // SAFETY: the caller's.
-                out[i] = u32::from_le(unsafe { row.add(offset + 4 * j).cast::<u32>().read_unaligned() });
+                out[i] = u32::from_le(unsafe { rows.row(i).add(offset + 4 * j).cast::<u32>().read_unaligned() });
             }
         }
         out

@@ -7,7 +7,7 @@
 use super::activations::WORDS;
 use super::dispatch::Kernels;
 use super::fused::Fused;
-use super::kernel::Dot;
+use super::kernel::{Dot, Later};
 use super::matrix::Matrix;
 use super::panel::{GROUP, Kind};
 use super::simd::LANES;
@@ -28,6 +28,8 @@ const CHUNK_STEP: usize = 256;
 const FEW_BLOCKS: usize = 3;
 /// Bytes of the panels that are multiplied at once in such short turns, about.
 const SHORT_PANEL_BYTES: usize = 10 * 1024;
+/// Blocks of activations during which the weights that follow are asked for, at most.
+const SHARES_OF_LATER: usize = 4;
 /// Tiles whose columns are multiplied in turn, so that the activations of these columns stay in the second-level cache.
 const TILES_TOGETHER: usize = 8;
 /// Tiles of a task at most.
@@ -179,7 +181,7 @@ impl Product<'_> {
         let tile = part.tiles.start;
         let task = Fused {
             dtype: part.w.dtype(),
-            rows: &part.rows(tile),
+            rows: part.w.tile(tile),
             blocks: self.cols / part.w.dtype().block_elements() as usize,
             activations: activations.quants.as_ptr(),
             later: part.later(tile),
@@ -199,7 +201,7 @@ impl Product<'_> {
         for (tile, panel) in part.tiles.clone().zip(panels.chunks_exact_mut(lines)) {
             let task = Unpack {
                 dtype: part.w.dtype(),
-                rows: &part.rows(tile),
+                rows: part.w.tile(tile),
                 from: columns.start,
                 columns: columns.len(),
                 later: part.later(tile),
@@ -226,6 +228,7 @@ impl Product<'_> {
                 panel_bytes: lines * size_of::<Line>(),
                 activations: activations.as_ptr(),
                 groups,
+                later: part.share_of_later(b, blocks),
                 sums: sums.0.as_mut_ptr().cast(),
             };
             // SAFETY: the processor has the instructions; the panels and the block have the groups, and the sums a place for
@@ -284,11 +287,6 @@ impl Part<'_> {
         self.columns.len().div_ceil(GROUP)
     }
 
-    /// The rows of a tile; where the matrix has no more, its last one.
-    fn rows(&self, tile: usize) -> [*const u8; LANES] {
-        std::array::from_fn(|r| self.w.row_data((tile * LANES + r).min(self.w.rows() - 1)).as_ptr())
-    }
-
     /// The place of the bytes of the same columns of the tile that this place's panel will have next, were they in one
     /// piece. Over all columns it is the whole tile.
     fn later(&self, tile: usize) -> *const u8 {
@@ -296,6 +294,16 @@ impl Part<'_> {
         let skipped = self.columns.start / block * self.w.dtype().block_bytes() as usize;
         let next = (tile + self.tiles.len()) * self.w.row_bytes() + skipped;
         self.w.bytes().as_ptr().wrapping_add(LANES * next)
+    }
+
+    /// The share of [`Self::later`], of all tiles, that is asked for with one of some blocks of activations.
+    fn share_of_later(&self, block: usize, blocks: usize) -> Later {
+        let dtype = self.w.dtype();
+        let group_bytes = LANES * GROUP * dtype.block_bytes() as usize / dtype.block_elements() as usize;
+        let shares = 2 * blocks.min(SHARES_OF_LATER);
+        let share = if block < shares / 2 { group_bytes / shares } else { 0 };
+        let from = self.later(self.tiles.start).wrapping_add((group_bytes / 2 + block * share) * self.groups());
+        Later { from, panel_bytes: LANES * self.w.row_bytes(), group_bytes: share }
     }
 }
 

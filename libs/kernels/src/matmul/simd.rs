@@ -3,8 +3,12 @@
 //! Every instruction set implements [`Simd`] once; formats (`unpack`) and loops (`kernel`) are written once over it. The
 //! functions have no `#[target_feature]` of their own: they are inlined into functions that have it (see `kernels!`).
 
+use super::rows::Rows;
+
 /// Rows of weights that are multiplied at once.
 pub(super) const LANES: usize = 16;
+/// Bytes that come from memory at once.
+pub(super) const LINE: usize = 64;
 
 /// Vectors of 16 lanes.
 ///
@@ -22,9 +26,8 @@ pub(super) trait Simd {
 
     /// Rows of activations that are multiplied at once, at most.
     const ROWS: usize;
-    /// Rows of activations up to which weights are faster multiplied as they are unpacked, without a panel: of types with blocks of 32;
-    /// of 256; of 256 with scales for every 16.
-    const FUSED_ROWS: [usize; 3];
+    /// Rows of activations up to which weights with blocks of 32 are faster multiplied as they are unpacked, without a panel.
+    const FUSED_ROWS: usize;
     /// Panels that are multiplied at once: as many as share an activation in a register.
     const PANELS: usize;
     /// Bytes of the panels that are multiplied at once, about, so that they stay in a near cache while activations stream
@@ -37,8 +40,8 @@ pub(super) trait Simd {
     /// What makes the signed bytes of Q8_0 those that [`Simd::dot_wide`] takes.
     const FLIP: u32;
 
-    /// 16 bytes of each of 16 rows, as vectors of dword 0, 1, 2, 3 of all rows.
-    unsafe fn transpose(rows: &[*const u8; LANES], offset: usize) -> [Self::U; 4];
+    /// The 16 bytes at an offset in each of 16 rows, as vectors of dword 0, 1, 2, 3 of all rows.
+    unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4];
     unsafe fn splat(value: u32) -> Self::U;
     unsafe fn load(from: *const u8) -> Self::U;
     unsafe fn store(to: *mut u8, value: Self::U);

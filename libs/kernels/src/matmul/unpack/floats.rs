@@ -1,8 +1,9 @@
 //! F32, F16 and BF16: a vector of f32 per column.
 
-use super::{Rows, Unpack};
+use super::Unpack;
 use crate::matmul::panel::{GROUP, VECTOR};
-use crate::matmul::simd::{LANES, Simd};
+use crate::matmul::rows::Rows;
+use crate::matmul::simd::{LANES, LINE, Simd};
 
 /// A type of floating-point numbers, of which 16 bytes hold `COLUMNS`.
 pub(super) trait Float {
@@ -65,16 +66,16 @@ impl Float for BF16 {
 /// # Safety
 /// As for `super::unpack`.
 #[inline(always)]
-pub(super) unsafe fn unpack<S: Simd, T: Float>(task: Unpack<'_>) {
+pub(super) unsafe fn unpack<S: Simd, T: Float>(task: Unpack) {
     let bytes = 16 / T::COLUMNS;
     // SAFETY: the caller's; the last columns of rows whose length is no multiple of 16 bytes are read from a copy.
     unsafe {
         let whole = task.columns / T::COLUMNS;
         for i in 0..whole {
-            for line in 0..LANES * 16 / 64 {
-                S::prefetch(task.later.wrapping_add(i * LANES * 16 + line * 64));
+            for line in 0..LANES * 16 / 2 / LINE {
+                S::prefetch(task.later.wrapping_add(i * LANES * 16 / 2 + line * LINE));
             }
-            let dwords = S::transpose(task.rows, task.from * bytes + 16 * i);
+            let dwords = S::transpose(task.rows.at(task.from * bytes + 16 * i), 0);
             T::store::<S>(dwords, task.panel.add(i * T::COLUMNS * VECTOR));
         }
         let end = task.columns.next_multiple_of(GROUP);
@@ -82,13 +83,11 @@ pub(super) unsafe fn unpack<S: Simd, T: Float>(task: Unpack<'_>) {
         std::ptr::write_bytes(task.panel.add(done * VECTOR), 0, (end - done) * VECTOR);
         if done < task.columns {
             let mut last = [[0u8; 16]; LANES];
-            let mut rows: Rows = [std::ptr::null(); LANES];
             for r in 0..LANES {
-                let from = task.rows[r].add((task.from + done) * bytes);
+                let from = task.rows.row(r).add((task.from + done) * bytes);
                 std::ptr::copy_nonoverlapping(from, last[r].as_mut_ptr(), (task.columns - done) * bytes);
-                rows[r] = last[r].as_ptr();
             }
-            T::store::<S>(S::transpose(&rows, 0), task.panel.add(done * VECTOR));
+            T::store::<S>(S::transpose(Rows::new(last.as_ptr().cast(), 16), 0), task.panel.add(done * VECTOR));
         }
     }
 }

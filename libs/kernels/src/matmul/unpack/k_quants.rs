@@ -1,6 +1,7 @@
 //! The types with blocks of 256: Q2_K to Q6_K.
 
-use super::{Format, Out, Rows, each, high_nibbles, mask};
+use super::{Format, Out, each, high_nibbles, mask};
+use crate::matmul::rows::Rows;
 use crate::matmul::simd::Simd;
 use rbee_model::gguf::DType;
 
@@ -24,13 +25,13 @@ impl Format for Q4_K {
     const DTYPE: DType = DType::Q4_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 128 bytes of nibbles.
         unsafe {
-            scales_and_mins::<S>(S::transpose(rows, at), out);
+            scales_and_mins::<S>(S::transpose(rows, 0), out);
             each!(pair in [0 1 2 3] {
                 each!(half in [0 1] {
-                    let nibbles = S::transpose(rows, at + 16 + 32 * pair + 16 * half);
+                    let nibbles = S::transpose(rows, 16 + 32 * pair + 16 * half);
                     each!(j in [0 1 2 3] {
                         out.quants(2 * pair, 4 * half + j, mask::<S>(nibbles[j], 15));
                         out.quants(2 * pair + 1, 4 * half + j, high_nibbles::<S>(nibbles[j]));
@@ -47,15 +48,15 @@ impl Format for Q5_K {
     const DTYPE: DType = DType::Q5_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 32 bytes of fifth bits, 128 of nibbles.
         unsafe {
-            scales_and_mins::<S>(S::transpose(rows, at), out);
-            let fifth = [S::transpose(rows, at + 16), S::transpose(rows, at + 32)];
+            scales_and_mins::<S>(S::transpose(rows, 0), out);
+            let fifth = [S::transpose(rows, 16), S::transpose(rows, 32)];
             macro_rules! pair {
                 ($pair:literal, $even:ident::<$a:literal>, $odd:ident::<$b:literal>) => {
                     each!(half in [0 1] {
-                        let nibbles = S::transpose(rows, at + 48 + 32 * $pair + 16 * half);
+                        let nibbles = S::transpose(rows, 48 + 32 * $pair + 16 * half);
                         each!(j in [0 1 2 3] {
                             let bit = mask::<S>(S::$even::<$a>(fifth[half][j]), 16);
                             out.quants(2 * $pair, 4 * half + j, S::or(mask::<S>(nibbles[j], 15), bit));
@@ -112,11 +113,11 @@ impl Format for Q6_K {
     const DTYPE: DType = DType::Q6_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is 128 bytes of low 4 bits, 64 of high 2 bits, 16 of scales, d: f16.
         unsafe {
-            let d = S::f16(S::shr::<16>(S::transpose(rows, at + 194)[3]));
-            let scales = S::transpose(rows, at + 192);
+            let d = S::f16(S::shr::<16>(S::transpose(rows, 194)[3]));
+            let scales = S::transpose(rows, 192);
             each!(four in [0 1 2 3] {
                 // Signed bytes: with the sign bit flipped they are 128 more.
                 let plus_128 = bytes::<S>(S::xor(scales[four], S::splat(0x8080_8080)));
@@ -126,11 +127,11 @@ impl Format for Q6_K {
                 });
             });
             each!(part in [0 1] {
-                let high = [S::transpose(rows, at + 128 + 32 * part), S::transpose(rows, at + 144 + 32 * part)];
+                let high = [S::transpose(rows, 128 + 32 * part), S::transpose(rows, 144 + 32 * part)];
                 macro_rules! pair {
                     ($first:literal, $a:ident::<$i:literal>, $b:ident::<$k:literal>) => {
                         each!(half in [0 1] {
-                            let low = S::transpose(rows, at + 64 * part + 32 * $first + 16 * half);
+                            let low = S::transpose(rows, 64 * part + 32 * $first + 16 * half);
                             each!(j in [0 1 2 3] {
                                 let bits = mask::<S>(S::$a::<$i>(high[half][j]), 48);
                                 out.quants(4 * part + $first, 4 * half + j, S::or(mask::<S>(low[j], 15), bits));
@@ -154,11 +155,11 @@ impl Format for Q3_K {
     const DTYPE: DType = DType::Q3_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is 32 bytes of third bits, 64 of low 2 bits, 12 of scales, d: f16.
         unsafe {
-            let d = S::f16(S::shr::<16>(S::transpose(rows, at + 94)[3]));
-            let [_, a, b, high] = S::transpose(rows, at + 92);
+            let d = S::f16(S::shr::<16>(S::transpose(rows, 94)[3]));
+            let [_, a, b, high] = S::transpose(rows, 92);
             let two = |bits: S::U| mask::<S>(bits, 48);
             let scales = [
                 S::or(mask::<S>(a, 15), two(S::shl::<4>(high))),
@@ -175,10 +176,10 @@ impl Format for Q3_K {
             });
             // The bit that is set is worth 4, and the zero of the kind is 28 above this type's.
             let offset = S::splat(0x1c1c_1c1c);
-            let third = [S::transpose(rows, at), S::transpose(rows, at + 16)];
+            let third = [S::transpose(rows, 0), S::transpose(rows, 16)];
             each!(part in [0 1] {
                 each!(half in [0 1] {
-                    let low = S::transpose(rows, at + 32 + 32 * part + 16 * half);
+                    let low = S::transpose(rows, 32 + 32 * part + 16 * half);
                     each!(j in [0 1 2 3] {
                         let third = if part == 0 { third[half][j] } else { S::shr::<4>(third[half][j]) };
                         let third = [S::shl::<2>(third), S::shl::<1>(third), third, S::shr::<1>(third)];
@@ -199,12 +200,12 @@ impl Format for Q2_K {
     const DTYPE: DType = DType::Q2_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is 16 bytes of scales and minimums, 64 of 2 bits, d, dmin: f16.
         unsafe {
-            let both = S::transpose(rows, at + 68)[3];
+            let both = S::transpose(rows, 68)[3];
             let (d, dmin) = (S::f16(both), S::f16(S::shr::<16>(both)));
-            let factors = S::transpose(rows, at);
+            let factors = S::transpose(rows, 0);
             each!(four in [0 1 2 3] {
                 let scales = bytes::<S>(mask::<S>(factors[four], 15));
                 let mins = bytes::<S>(high_nibbles::<S>(factors[four]));
@@ -217,7 +218,7 @@ impl Format for Q2_K {
             });
             each!(part in [0 1 2 3] {
                 let (group, j0) = (part / 2 * 4, part % 2 * 4);
-                let quants = S::transpose(rows, at + 16 + 16 * part);
+                let quants = S::transpose(rows, 16 + 16 * part);
                 each!(j in [0 1 2 3] {
                     let quants = two_bits::<S>(quants[j]);
                     each!(g in [0 1 2 3] {

@@ -1,6 +1,7 @@
 //! The types with blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
 
-use super::{Format, Out, Rows, each, high_nibbles, mask};
+use super::{Format, Out, each, high_nibbles, mask};
+use crate::matmul::rows::Rows;
 use crate::matmul::simd::Simd;
 use rbee_model::gguf::DType;
 
@@ -19,12 +20,12 @@ impl Format for Q4_0 {
     const DTYPE: DType = DType::Q4_0;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d: f16, 16 bytes of nibbles.
         unsafe {
             let eight = S::splat(0x0808_0808);
-            let head = S::transpose(rows, at);
-            let nibbles = S::transpose(rows, at + 2);
+            let head = S::transpose(rows, 0);
+            let nibbles = S::transpose(rows, 2);
             out.factor(0, 0, S::f16(head[0]));
             each!(j in [0 1 2 3] {
                 out.quants(0, j, S::add(mask::<S>(nibbles[j], 15), eight));
@@ -39,11 +40,11 @@ impl Format for Q4_1 {
     const DTYPE: DType = DType::Q4_1;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, m: f16, 16 bytes of nibbles.
         unsafe {
-            let head = S::transpose(rows, at);
-            let nibbles = S::transpose(rows, at + 4);
+            let head = S::transpose(rows, 0);
+            let nibbles = S::transpose(rows, 4);
             scale_and_added::<S>(head[0], out);
             each!(j in [0 1 2 3] {
                 out.quants(0, j, mask::<S>(nibbles[j], 15));
@@ -58,11 +59,11 @@ impl Format for Q5_0 {
     const DTYPE: DType = DType::Q5_0;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d: f16, 4 bytes of fifth bits, 16 bytes of nibbles.
         unsafe {
-            let head = S::transpose(rows, at);
-            let nibbles = S::transpose(rows, at + 6);
+            let head = S::transpose(rows, 0);
+            let nibbles = S::transpose(rows, 6);
             out.factor(0, 0, S::f16(head[0]));
             let fifth = S::or(S::shr::<16>(head[0]), S::shl::<16>(head[1]));
             five_bits::<S>(nibbles, fifth, out);
@@ -75,11 +76,11 @@ impl Format for Q5_1 {
     const DTYPE: DType = DType::Q5_1;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d, m: f16, 4 bytes of fifth bits, 16 bytes of nibbles.
         unsafe {
-            let head = S::transpose(rows, at);
-            let nibbles = S::transpose(rows, at + 8);
+            let head = S::transpose(rows, 0);
+            let nibbles = S::transpose(rows, 8);
             scale_and_added::<S>(head[0], out);
             five_bits::<S>(nibbles, head[1], out);
             out.complete(0);
@@ -91,14 +92,14 @@ impl Format for Q8_0 {
     const DTYPE: DType = DType::Q8_0;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
         // SAFETY: the caller's; a block is d: f16, 32 signed bytes.
         unsafe {
             let flip = S::splat(S::FLIP);
-            let head = S::transpose(rows, at);
+            let head = S::transpose(rows, 0);
             out.factor(0, 0, S::f16(head[0]));
             each!(half in [0 1] {
-                let quants = S::transpose(rows, at + 2 + 16 * half);
+                let quants = S::transpose(rows, 2 + 16 * half);
                 each!(j in [0 1 2 3] {
                     out.quants(0, 4 * half + j, S::xor(quants[j], flip));
                 });

@@ -4,25 +4,24 @@
 //! than the kind's, the difference is added to the quants or goes into the minimums.
 
 mod floats;
-pub(super) mod k_quants;
+mod k_quants;
 pub(super) mod legacy;
 
 use super::panel::{GROUP, Kind, QUANTS, VECTOR};
-use super::simd::{LANES, Simd};
+use super::rows::Rows;
+use super::simd::{LANES, LINE, Simd};
 use rbee_model::gguf::DType;
-
-pub(super) type Rows = [*const u8; LANES];
 
 /// Which part of which rows is unpacked.
 #[derive(Clone, Copy)]
-pub(super) struct Unpack<'a> {
+pub(super) struct Unpack {
     pub(super) dtype: DType,
-    pub(super) rows: &'a Rows,
+    pub(super) rows: Rows,
     /// The first column, a multiple of a block's.
     pub(super) from: usize,
     /// How many, a multiple of a block's.
     pub(super) columns: usize,
-    /// Bytes that are unpacked later, as many as these: they are asked for from memory. The address need not be valid.
+    /// Bytes that are unpacked later, of which half as many as these are asked for from memory. The address need not be valid.
     pub(super) later: *const u8,
     pub(super) panel: *mut u8,
 }
@@ -31,7 +30,7 @@ pub(super) struct Unpack<'a> {
 /// The processor has the instructions of `S`. Every row has the columns. The panel is aligned to a vector and holds
 /// `Kind::group_bytes` for every group that the columns begin.
 #[inline(always)]
-pub(super) unsafe fn unpack<S: Simd>(task: Unpack<'_>) {
+pub(super) unsafe fn unpack<S: Simd>(task: Unpack) {
     // SAFETY: the caller's.
     unsafe {
         match task.dtype {
@@ -56,9 +55,9 @@ pub(super) unsafe fn unpack<S: Simd>(task: Unpack<'_>) {
 pub(super) trait Format {
     const DTYPE: DType;
 
-    /// Gives the groups of the block at `at` of every row to `out`. Numbers of groups and of vectors are constants once this is
+    /// Gives the groups of the block that begins there in every row to `out`. Numbers of groups and of vectors are constants once this is
     /// inlined, so that what `out` holds by them stays in registers.
-    unsafe fn block<S: Simd>(rows: &Rows, at: usize, out: &mut impl Out<S>);
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>);
 }
 
 /// Where the parts of a block's groups of 32 columns go. Each part comes once, the quants of a group (or of its halves) in order.
@@ -78,7 +77,7 @@ macro_rules! each {
 pub(super) use each;
 
 #[inline(always)]
-unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
+unsafe fn blocks<S: Simd, T: Format>(task: Unpack) {
     let (columns, bytes) = (T::DTYPE.block_elements() as usize, T::DTYPE.block_bytes() as usize);
     let group_bytes = Kind::of(T::DTYPE).group_bytes();
     let first = task.from / columns;
@@ -86,68 +85,53 @@ unsafe fn blocks<S: Simd, T: Format>(task: Unpack<'_>) {
     unsafe {
         for block in 0..task.columns / columns {
             let panel = task.panel.add(block * columns / GROUP * group_bytes);
-            let ahead = Ahead::of::<T>(task.later.wrapping_add(block * LANES * bytes));
-            T::block::<S>(task.rows, (first + block) * bytes, &mut Panel { panel, group_bytes, ahead });
+            let ahead = Ahead::half_of::<T>(task.later.wrapping_add(block * LANES * bytes / 2));
+            T::block::<S>(task.rows.at((first + block) * bytes), &mut Panel { panel, group_bytes, ahead });
         }
     }
 }
 
 /// Bytes that are used soon, asked for while others are used: with each vector of quants as many as such a vector is made from.
-/// Evenly, because a processor follows few such requests at a time, and each line once.
+/// Evenly, because a processor follows few such requests at a time, and each line once. The address need not be valid.
 #[derive(Clone, Copy)]
-pub(super) enum Ahead<'a> {
-    /// In one piece, so many bytes for each vector. The address need not be valid.
-    Piece { from: *const u8, step: usize },
-    /// A block's bytes at an offset in each of 16 rows, for the 64 vectors of a block.
-    Rows { rows: &'a Rows, offset: usize, bytes: usize },
+pub(super) struct Ahead {
+    from: *const u8,
+    /// Bytes for each vector.
+    step: usize,
 }
 
-impl<'a> Ahead<'a> {
+impl Ahead {
     /// As many bytes as a block of 16 rows has.
     #[inline(always)]
     pub(super) fn of<T: Format>(from: *const u8) -> Self {
-        let step = LANES * T::DTYPE.block_bytes() as usize / (T::DTYPE.block_elements() as usize / 4);
-        Self::Piece { from, step }
+        Self { from, step: LANES * T::DTYPE.block_bytes() as usize / (T::DTYPE.block_elements() as usize / 4) }
     }
 
-    /// A block at an offset in every row.
+    /// Half as many.
     #[inline(always)]
-    pub(super) fn in_rows<T: Format>(rows: &'a Rows, offset: usize) -> Self {
-        Self::Rows { rows, offset, bytes: T::DTYPE.block_bytes() as usize }
+    fn half_of<T: Format>(from: *const u8) -> Self {
+        Self { from, step: Self::of::<T>(from).step / 2 }
     }
 
     /// Those of the `i`th vector of a block.
     #[inline(always)]
     pub(super) unsafe fn ask<S: Simd>(self, i: usize) {
-        const LINE: usize = 64;
-        // SAFETY: the caller's: the processor has the instructions.
-        unsafe {
-            match self {
-                Self::Piece { from, step } => {
-                    let line = i * step / LINE;
-                    if i == 0 || line > (i - 1) * step / LINE {
-                        S::prefetch(from.wrapping_add(line * LINE));
-                    }
-                }
-                Self::Rows { rows, offset, bytes } => {
-                    let (row, line) = (i / 4, i % 4);
-                    if line * LINE < bytes {
-                        S::prefetch(rows[row].wrapping_add(offset + line * LINE));
-                    }
-                }
-            }
+        let line = i * self.step / LINE;
+        if i == 0 || line > (i - 1) * self.step / LINE {
+            // SAFETY: the caller's: the processor has the instructions.
+            unsafe { S::prefetch(self.from.wrapping_add(line * LINE)) };
         }
     }
 }
 
 /// A panel, from the first of a block's groups on.
-struct Panel<'a> {
+struct Panel {
     panel: *mut u8,
     group_bytes: usize,
-    ahead: Ahead<'a>,
+    ahead: Ahead,
 }
 
-impl<S: Simd> Out<S> for Panel<'_> {
+impl<S: Simd> Out<S> for Panel {
     #[inline(always)]
     unsafe fn quants(&mut self, group: usize, j: usize, value: S::U) {
         // SAFETY: a group has 8 such vectors.
