@@ -3,6 +3,7 @@
 use super::activations::{AUX, HALF_SUM, QUANT_WORDS, SCALE, SUM, WORDS};
 use super::panel::{GROUP, Kind, QUANTS, VECTOR};
 use super::simd::{LANES, LINE, Simd};
+use super::unpack::each;
 
 /// What is multiplied: `groups` groups of 32 columns.
 #[derive(Clone, Copy)]
@@ -111,7 +112,9 @@ unsafe fn scaled<S: Simd, const T: usize, const M: usize>(
                 products[t][i] = S::start(dot.word::<M>(first, i));
             }
         }
-        for j in part * columns..(part + 1) * columns {
+        each!(n in [0 1 2 3 4 5 6 7] {
+            if n < columns {
+            let j = part * columns + n;
             let weights = dot.weights::<S, T>(j);
             for i in 0..M {
                 for t in 0..T {
@@ -119,7 +122,8 @@ unsafe fn scaled<S: Simd, const T: usize, const M: usize>(
                 }
             }
             S::in_order(products.as_flattened_mut());
-        }
+            }
+        });
         let scales = dot.factors::<S, T>(part);
         for i in 0..M {
             let scale = dot.splat::<S, M>(SCALE, i);
@@ -142,7 +146,7 @@ unsafe fn bytes<S: Simd, const T: usize, const M: usize>(dot: Dot, sums: &mut Su
                 products[t][i] = S::start_wide(dot.word::<M>(AUX + 3, i));
             }
         }
-        for j in 0..QUANT_WORDS {
+        each!(j in [0 1 2 3 4 5 6 7] {
             let weights = dot.weights::<S, T>(j);
             for i in 0..M {
                 for t in 0..T {
@@ -150,7 +154,7 @@ unsafe fn bytes<S: Simd, const T: usize, const M: usize>(dot: Dot, sums: &mut Su
                 }
             }
             S::in_order_wide(products.as_flattened_mut());
-        }
+        });
         let scales = dot.factors::<S, T>(0);
         for i in 0..M {
             let scale = dot.splat::<S, M>(SCALE, i);

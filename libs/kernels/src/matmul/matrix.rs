@@ -1,6 +1,7 @@
 //! A weight matrix: the bytes of a GGUF tensor as they lie in the file, and what they are.
 
 use super::blocks;
+use super::panel::GROUP;
 use super::rows::Rows;
 use super::simd::LANES;
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct Matrix {
     rows: usize,
     cols: usize,
     row_bytes: usize,
+    /// Bytes of 32 columns of 16 rows.
+    group_bytes: usize,
     bytes: Bytes,
     /// The rows after the last whole tile, made a whole one with zeros; empty where there are none.
     tail: Bytes,
@@ -53,7 +56,8 @@ impl Matrix {
                 if !tail.is_empty() {
                     tail.resize(LANES * row_bytes, 0);
                 }
-                Ok(Self { dtype, rows, cols, row_bytes, bytes, tail: tail.into() })
+                let group_bytes = LANES * GROUP * dtype.block_bytes() as usize / block as usize;
+                Ok(Self { dtype, rows, cols, row_bytes, group_bytes, bytes, tail: tail.into() })
             }
             _ => Err(MatrixError::Bytes { dtype, rows, cols, bytes: bytes.len() }),
         }
@@ -94,6 +98,11 @@ impl Matrix {
     pub(super) fn tile(&self, i: usize) -> Rows {
         let bytes = if i < self.rows / LANES { &self.bytes[i * LANES * self.row_bytes..] } else { &self.tail };
         Rows::new(bytes[..LANES * self.row_bytes].as_ptr(), self.row_bytes)
+    }
+
+    /// Bytes of a group of 32 columns of 16 rows.
+    pub(super) fn group_bytes(&self) -> usize {
+        self.group_bytes
     }
 
     pub(crate) fn row_bytes(&self) -> usize {

@@ -152,7 +152,8 @@ impl Product<'_> {
         let blocks = self.blocks(kind == Kind::Floats);
         if self.is_fused(w) && blocks == 1 {
             return tiles.for_each(|tile| {
-                self.fused(&Part { w, kind, column, tiles: tile..tile + 1, columns: 0..self.cols }, activations);
+                let part = Part { w, kind, column, blocks, tiles: tile..tile + 1, columns: 0..self.cols };
+                self.fused(&part, activations);
             });
         }
         let (together, panel_bytes) = if blocks <= FEW_BLOCKS {
@@ -162,13 +163,14 @@ impl Product<'_> {
         };
         let chunk = panel_bytes / self.kernels.panels * GROUP / kind.group_bytes();
         let chunk = chunk.next_multiple_of(CHUNK_STEP);
-        let mut panels = PANELS.take();
+        let (mut panels, mut sums) = (PANELS.take(), Sums::new());
         for first in tiles.clone().step_by(together) {
             for from in (0..self.cols).step_by(chunk) {
                 let columns = from..self.cols.min(from + chunk);
                 for first in (first..tiles.end.min(first + together)).step_by(self.kernels.panels) {
                     let tiles = first..tiles.end.min(first + self.kernels.panels);
-                    self.part(&Part { w, kind, column, tiles, columns: columns.clone() }, &mut panels, activations);
+                    let part = Part { w, kind, column, blocks, tiles, columns: columns.clone() };
+                    self.part(&part, &mut panels, &mut sums, activations);
                 }
             }
         }
@@ -177,7 +179,7 @@ impl Product<'_> {
 
     /// Multiplies all columns of a tile with the only block of activations.
     fn fused(&self, part: &Part<'_>, activations: &Activations) {
-        let mut sums = Sums([[0.0; LANES]; MAX_PANELS * MAX_ROWS]);
+        let mut sums = Sums::new();
         let tile = part.tiles.start;
         let task = Fused {
             dtype: part.w.dtype(),
@@ -192,7 +194,7 @@ impl Product<'_> {
         self.outputs(part, &(0..self.rows()), |i, out| store(out, &sums.0[i]));
     }
 
-    fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, activations: &Activations) {
+    fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, sums: &mut Sums, activations: &Activations) {
         let (groups, columns) = (part.groups(), &part.columns);
         let lines = groups * part.kind.group_bytes() / size_of::<Line>();
         if panels.len() < lines * self.kernels.panels {
@@ -215,12 +217,12 @@ impl Product<'_> {
             _ => (&activations.quants, WORDS),
         };
         let row_words = self.cols.div_ceil(GROUP) * group_words;
-        let blocks = self.blocks(part.kind == Kind::Floats);
-        for b in 0..blocks {
-            let rows = self.block(b, blocks);
+        for b in 0..part.blocks {
+            let rows = self.block(b, part.blocks);
             let activations = &words[rows.start * row_words + columns.start / GROUP * group_words * rows.len()..];
-            let mut sums = Sums([[0.0; LANES]; MAX_PANELS * MAX_ROWS]);
-            if columns.start > 0 {
+            if columns.start == 0 {
+                sums.0[..part.tiles.len() * rows.len()].fill([0.0; LANES]);
+            } else {
                 self.outputs(part, &rows, |i, out| load(&mut sums.0[i], out));
             }
             let dot = Dot {
@@ -228,7 +230,7 @@ impl Product<'_> {
                 panel_bytes: lines * size_of::<Line>(),
                 activations: activations.as_ptr(),
                 groups,
-                later: part.share_of_later(b, blocks),
+                later: part.share_of_later(b),
                 sums: sums.0.as_mut_ptr().cast(),
             };
             // SAFETY: the processor has the instructions; the panels and the block have the groups, and the sums a place for
@@ -269,8 +271,15 @@ fn store(out: &mut [f32], sums: &[f32; LANES]) {
     }
 }
 
+/// Of every panel and row that are multiplied at once.
 #[repr(align(64))]
 struct Sums([[f32; LANES]; MAX_PANELS * MAX_ROWS]);
+
+impl Sums {
+    fn new() -> Self {
+        Self([[0.0; LANES]; MAX_PANELS * MAX_ROWS])
+    }
+}
 
 /// Some columns of some tiles of a matrix: as many as are multiplied at once.
 struct Part<'a> {
@@ -278,6 +287,8 @@ struct Part<'a> {
     kind: Kind,
     /// Where the matrix' outputs begin in a row of `out`.
     column: usize,
+    /// Blocks of activations.
+    blocks: usize,
     tiles: Range<usize>,
     columns: Range<usize>,
 }
@@ -290,19 +301,17 @@ impl Part<'_> {
     /// The place of the bytes of the same columns of the tile that this place's panel will have next, were they in one
     /// piece. Over all columns it is the whole tile.
     fn later(&self, tile: usize) -> *const u8 {
-        let block = self.w.dtype().block_elements() as usize;
-        let skipped = self.columns.start / block * self.w.dtype().block_bytes() as usize;
-        let next = (tile + self.tiles.len()) * self.w.row_bytes() + skipped;
-        self.w.bytes().as_ptr().wrapping_add(LANES * next)
+        let tiles_before = LANES * (tile + self.tiles.len()) * self.w.row_bytes();
+        self.w.bytes().as_ptr().wrapping_add(tiles_before + self.columns.start / GROUP * self.w.group_bytes())
     }
 
-    /// The share of [`Self::later`], of all tiles, that is asked for with one of some blocks of activations.
-    fn share_of_later(&self, block: usize, blocks: usize) -> Later {
-        let dtype = self.w.dtype();
-        let group_bytes = LANES * GROUP * dtype.block_bytes() as usize / dtype.block_elements() as usize;
-        let shares = 2 * blocks.min(SHARES_OF_LATER);
-        let share = if block < shares / 2 { group_bytes / shares } else { 0 };
-        let from = self.later(self.tiles.start).wrapping_add((group_bytes / 2 + block * share) * self.groups());
+    /// The share of the second half of [`Self::later`], of all tiles, that is asked for with a block of activations. The first half is
+    /// asked for while the panels are unpacked.
+    fn share_of_later(&self, block: usize) -> Later {
+        let half = self.w.group_bytes() / 2;
+        let shares = self.blocks.min(SHARES_OF_LATER);
+        let share = if block < shares { half / shares } else { 0 };
+        let from = self.later(self.tiles.start).wrapping_add((half + block * share) * self.groups());
         Later { from, panel_bytes: LANES * self.w.row_bytes(), group_bytes: share }
     }
 }

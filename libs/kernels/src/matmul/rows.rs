@@ -37,6 +37,7 @@ impl Rows {
 
 /// No instruction: the compiler no longer knows how an address was made, or it would make all sixteen anew and run out of registers.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read there, nor written")]
 fn hide(address: *const u8) -> *const u8 {
     #[allow(unused_mut, reason = "not so on other processors")]
     let mut address = address;
