@@ -9,6 +9,8 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// x86-64 with AVX-VNNI besides all of [`Isa::Avx2`].
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI, besides all of [`Isa::Avx2`].
     Avx512,
     /// AArch64 with the dot product instructions.
@@ -23,7 +25,8 @@ impl Isa {
 
     /// All that this processor and its operating system have, the best last.
     pub fn available() -> Vec<Self> {
-        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon].into_iter().filter(|isa| isa.is_available()).collect()
+        let all = [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Neon];
+        all.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// How it is written on a command line.
@@ -31,6 +34,7 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
         }
@@ -41,6 +45,7 @@ impl Isa {
         match self {
             Isa::Portable => true,
             Isa::Avx2 => has_avx2(),
+            Isa::AvxVnni => has_avx_vnni(),
             Isa::Avx512 => has_avx512(),
             Isa::Neon => has_neon(),
         }
@@ -52,6 +57,7 @@ impl fmt::Display for Isa {
         f.write_str(match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "AVX2",
+            Isa::AvxVnni => "AVX-VNNI",
             Isa::Avx512 => "AVX-512 VNNI",
             Isa::Neon => "NEON",
         })
@@ -61,6 +67,11 @@ impl fmt::Display for Isa {
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx_vnni() -> bool {
+    has_avx2() && is_x86_feature_detected!("avxvnni")
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -80,6 +91,11 @@ fn has_neon() -> bool {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn has_avx2() -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx_vnni() -> bool {
     false
 }
 

@@ -1,14 +1,10 @@
 //! The vectors as pairs of registers of 256 bits: rows 0 to 7 and 8 to 15.
-//!
-//! Products of small bytes are summed in 16 bits: at most 16 columns of a lane's half, each at most 16 * 127 from its start
-//! (8 columns and 32 * 127 where the offset is 32), so that the final sum fits, and what wraps on the way does no harm.
 
 use super::rows::Rows;
 use super::simd::Simd;
 use std::arch::asm;
 use std::arch::x86_64::*;
-
-pub(super) struct Avx2;
+use std::marker::PhantomData;
 
 macro_rules! both {
     ($h:ident => $value:expr) => {{
@@ -24,19 +20,112 @@ macro_rules! both {
     }};
 }
 
-impl Simd for Avx2 {
+/// AVX2, with products by `P`.
+pub(super) struct Avx2<P>(PhantomData<P>);
+
+/// Products of bytes, in pairs of registers.
+///
+/// # Safety
+/// As for [`Simd`], whose functions of the same names say what these do.
+pub(super) trait Products {
+    const ROWS: usize;
+    const PAIRS: bool;
+    const FLIP: u32;
+
+    unsafe fn dot(sum: [__m256i; 2], weights: [__m256i; 2], activations: __m256i) -> [__m256i; 2];
+    /// The sum of each lane.
+    unsafe fn lanes(sum: __m256i) -> __m256i;
+    unsafe fn start_wide(word: *const u32) -> [__m256i; 2];
+    unsafe fn dot_wide(sum: [__m256i; 2], weights: [__m256i; 2], activations: __m256i) -> [__m256i; 2];
+}
+
+/// By AVX2 itself, which adds two products of bytes to a word.
+///
+/// Products of small bytes are summed in 16 bits: at most 16 columns of a lane's half, each at most 16 * 127 from its start
+/// (8 columns and 32 * 127 where the offset is 32), so that the final sum fits, and what wraps on the way does no harm.
+pub(super) struct Words;
+
+impl Products for Words {
+    const ROWS: usize = 4;
+    const PAIRS: bool = true;
+    const FLIP: u32 = 0;
+
+    #[inline(always)]
+    unsafe fn dot(sum: [__m256i; 2], weights: [__m256i; 2], activations: __m256i) -> [__m256i; 2] {
+        // SAFETY: the caller's; so for all below.
+        unsafe { both!(h => _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(weights[h], activations))) }
+    }
+
+    #[inline(always)]
+    unsafe fn lanes(sum: __m256i) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_madd_epi16(sum, _mm256_set1_epi16(1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn start_wide(_: *const u32) -> [__m256i; 2] {
+        // SAFETY: the caller's.
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+
+    /// Unsigned weights times activations with the weights' signs: two products of at most 128 * 127 fit into 16 bits.
+    #[inline(always)]
+    unsafe fn dot_wide(sum: [__m256i; 2], weights: [__m256i; 2], activations: __m256i) -> [__m256i; 2] {
+        // SAFETY: the caller's.
+        unsafe {
+            both!(h => {
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[h]), _mm256_sign_epi8(activations, weights[h]));
+                _mm256_add_epi32(sum[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            })
+        }
+    }
+}
+
+/// By AVX-VNNI, which adds four products of bytes to a lane.
+pub(super) struct Vnni;
+
+impl Products for Vnni {
+    const ROWS: usize = 6;
+    const PAIRS: bool = false;
+    const FLIP: u32 = 0x8080_8080;
+
+    #[inline(always)]
+    unsafe fn dot(sum: [__m256i; 2], weights: [__m256i; 2], activations: __m256i) -> [__m256i; 2] {
+        // SAFETY: the caller's; so for all below.
+        unsafe { both!(h => _mm256_dpbusd_avx_epi32(sum[h], weights[h], activations)) }
+    }
+
+    #[inline(always)]
+    unsafe fn lanes(sum: __m256i) -> __m256i {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn start_wide(word: *const u32) -> [__m256i; 2] {
+        // SAFETY: the caller's.
+        unsafe { [_mm256_set1_epi32(*word as i32); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_wide(sum: [__m256i; 2], weights: [__m256i; 2], activations: __m256i) -> [__m256i; 2] {
+        // SAFETY: the caller's.
+        unsafe { Self::dot(sum, weights, activations) }
+    }
+}
+
+impl<P: Products> Simd for Avx2<P> {
     type U = [__m256i; 2];
     type F = [__m256; 2];
     type Sum = [__m256i; 2];
     type WideSum = [__m256i; 2];
 
-    const ROWS: usize = 4;
+    const ROWS: usize = P::ROWS;
     const FUSED_ROWS: usize = 1;
     const PANELS: usize = 1;
     const PANEL_BYTES: usize = 20 * 1024;
     const SUMS_IN_REGISTERS: usize = 2;
-    const PAIRS: bool = true;
-    const FLIP: u32 = 0;
+    const PAIRS: bool = P::PAIRS;
+    const FLIP: u32 = P::FLIP;
 
     #[inline(always)]
     unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4] {
@@ -181,17 +270,14 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn start(word: *const u32) -> Self::Sum {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's; so for all below.
         unsafe { [_mm256_set1_epi32(*word as i32); 2] }
     }
 
     #[inline(always)]
     unsafe fn dot(sum: Self::Sum, weights: Self::U, activations: *const u32) -> Self::Sum {
         // SAFETY: the caller's.
-        unsafe {
-            let x = _mm256_set1_epi32(*activations as i32);
-            both!(h => _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(weights[h], x)))
-        }
+        unsafe { P::dot(sum, weights, _mm256_set1_epi32(*activations as i32)) }
     }
 
     #[inline(always)]
@@ -205,26 +291,19 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn sum(sum: Self::Sum) -> Self::F {
         // SAFETY: as in the trait.
-        unsafe { both!(h => _mm256_cvtepi32_ps(_mm256_madd_epi16(sum[h], _mm256_set1_epi16(1)))) }
+        unsafe { both!(h => _mm256_cvtepi32_ps(P::lanes(sum[h]))) }
     }
 
     #[inline(always)]
-    unsafe fn start_wide(_: *const u32) -> Self::WideSum {
-        // SAFETY: as in the trait.
-        unsafe { [_mm256_setzero_si256(); 2] }
+    unsafe fn start_wide(word: *const u32) -> Self::WideSum {
+        // SAFETY: the caller's.
+        unsafe { P::start_wide(word) }
     }
 
-    /// Unsigned weights times activations with the weights' signs: two products of at most 128 * 127 fit into 16 bits.
     #[inline(always)]
     unsafe fn dot_wide(sum: Self::WideSum, weights: Self::U, activations: *const u32) -> Self::WideSum {
         // SAFETY: the caller's.
-        unsafe {
-            let x = _mm256_set1_epi32(*activations as i32);
-            both!(h => {
-                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[h]), _mm256_sign_epi8(x, weights[h]));
-                _mm256_add_epi32(sum[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-            })
-        }
+        unsafe { P::dot_wide(sum, weights, _mm256_set1_epi32(*activations as i32)) }
     }
 
     #[inline(always)]

@@ -40,6 +40,8 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::KERNELS,
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => &avx_vnni::KERNELS,
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::KERNELS,
@@ -155,7 +157,15 @@ Kernels {
 
 kernels!(portable, crate::matmul::portable::Portable, [1 2 3 4], [1]);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, crate::matmul::avx2::Avx2, [1 2 3 4], [1], "avx2,fma,f16c");
+kernels!(avx2, crate::matmul::avx2::Avx2<crate::matmul::avx2::Words>, [1 2 3 4], [1], "avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    avx_vnni,
+    crate::matmul::avx2::Avx2<crate::matmul::avx2::Vnni>,
+    [1 2 3 4 5 6],
+    [1],
+    "avx2,fma,f16c,avxvnni"
+);
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512,

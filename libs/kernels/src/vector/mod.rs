@@ -102,7 +102,7 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::run_avx2(kernel) },
+        Isa::Avx2 | Isa::AvxVnni => unsafe { x86::run_avx2(kernel) },
         _ => kernel.run(portable::Portable),
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::testing::engine::{Asked, TestEngine, VOCAB, noise};
 use rbee_engine::{Output, Pooling};
 use std::sync::Mutex;
+use std::sync::mpsc::SyncSender;
 
 /// Logits that say token 50 for ever.
 fn fifty(_: &[u32]) -> Vec<f32> {
@@ -45,19 +46,25 @@ async fn a_prompt_that_begins_alike_is_computed_from_where_it_differs() {
     assert_eq!(look(&asked).copies, []);
 }
 
+/// An answer of 40 tokens to a prompt of 30, whose first one has come, and one of 2 to that prompt and 3 tokens more.
+async fn a_second_that_begins_alike(scheduler: &Scheduler, gate: SyncSender<()>) -> (Ticket, Ticket) {
+    let prompt: Vec<u32> = (100..130).collect();
+    let mut first = scheduler.submit(asking("a", prompt.clone(), 40)).unwrap();
+    gate.send(()).unwrap();
+    assert_eq!(first.events.recv().await, Some(Event::Started));
+    assert!(matches!(first.events.recv().await, Some(Event::Token { .. })));
+    let second = scheduler.submit(asking("b", prompt.into_iter().chain([7, 8, 9]).collect(), 2)).unwrap();
+    drop(gate);
+    (first, second)
+}
+
 #[tokio::test]
 async fn the_beginning_is_copied_from_a_running_answer() {
     let (gate, steps) = sync_channel(0);
     let engine = TestEngine::new(2, 1000, fifty).gated(steps);
     let asked = engine.asked();
     let (scheduler, _) = start(engine);
-    let prompt: Vec<u32> = (100..130).collect();
-    let mut first = scheduler.submit(asking("a", prompt.clone(), 40)).unwrap();
-    gate.send(()).unwrap();
-    assert_eq!(first.events.recv().await, Some(Event::Started));
-    assert!(matches!(first.events.recv().await, Some(Event::Token { .. })));
-    let mut second = scheduler.submit(asking("b", prompt.into_iter().chain([7, 8, 9]).collect(), 2)).unwrap();
-    drop(gate);
+    let (mut first, mut second) = a_second_that_begins_alike(&scheduler, gate).await;
     assert_eq!(cached(collect(&mut second).await.1), 30);
     assert_eq!(collect(&mut first).await.0.len(), 39);
     let asked = look(&asked);
@@ -71,13 +78,7 @@ async fn a_copy_that_failed_is_not_believed() {
     let engine = TestEngine::new(2, 1000, fifty).without_copies().gated(steps);
     let asked = engine.asked();
     let (scheduler, stats) = start(engine);
-    let prompt: Vec<u32> = (100..130).collect();
-    let mut first = scheduler.submit(asking("a", prompt.clone(), 40)).unwrap();
-    gate.send(()).unwrap();
-    assert_eq!(first.events.recv().await, Some(Event::Started));
-    assert!(matches!(first.events.recv().await, Some(Event::Token { .. })));
-    let mut second = scheduler.submit(asking("b", prompt.into_iter().chain([7, 8, 9]).collect(), 2)).unwrap();
-    drop(gate);
+    let (mut first, mut second) = a_second_that_begins_alike(&scheduler, gate).await;
     let (texts, end) = collect(&mut second).await;
     assert_eq!((texts.len(), cached(end)), (2, 0));
     assert_eq!(collect(&mut first).await.0.len(), 39);
