@@ -65,11 +65,12 @@ pub struct Grammars {
     tokenizer: Arc<Tokenizer>,
     factory: OnceLock<Result<Arc<ParserFactory>, ConstraintError>>,
     compiling: Arc<AtomicUsize>,
+    patience: Duration,
 }
 
 impl Grammars {
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, factory: OnceLock::new(), compiling: Arc::default() }
+        Self { tokenizer, factory: OnceLock::new(), compiling: Arc::default(), patience: PATIENCE }
     }
 
     /// Compiles what a request asks for. Blocks, about a second at most besides what the first call makes.
@@ -86,7 +87,7 @@ impl Grammars {
         };
         let thread = std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES);
         thread.spawn(compile).map_err(|e| ConstraintError::Thread(e.to_string()))?;
-        match receiver.recv_timeout(PATIENCE) {
+        match receiver.recv_timeout(self.patience) {
             Ok(grammar) => grammar,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(ConstraintError::TooSlow),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(ConstraintError::Refused("it cannot be compiled".into())),

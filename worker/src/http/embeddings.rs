@@ -2,7 +2,7 @@
 
 use super::frame::RequestId;
 use super::generate::served;
-use super::prompt::{known, raw};
+use super::prompt::{given, known, nth};
 use super::refusal::{Refusal, Shape};
 use super::{App, Served, body};
 use axum::extract::{Request, State};
@@ -10,7 +10,7 @@ use axum::{Extension, Json};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::{StreamExt, TryStreamExt, stream};
-use rbee_wire::openai::{Embedding, EmbeddingInput, EmbeddingList, EmbeddingUsage, EmbeddingsRequest, EncodingFormat};
+use rbee_wire::openai::{Embedding, EmbeddingList, EmbeddingUsage, EmbeddingsRequest, EncodingFormat, Prompt};
 use rbee_wire::{ApiError, ErrorCode};
 use serde_json::Value;
 use std::sync::Arc;
@@ -60,14 +60,12 @@ async fn answer(app: &App, id: String, request: Request) -> Result<EmbeddingList
 }
 
 /// Tokens of every input, each at least one and at most the context.
-fn tokens(served: &Served, input: Vec<EmbeddingInput>) -> Result<Vec<Vec<u32>>, ApiError> {
+fn tokens(served: &Served, input: Vec<Prompt>) -> Result<Vec<Vec<u32>>, ApiError> {
     let model = &served.model;
+    let count = input.len();
     let read = |(at, input)| {
-        let field = format!("input[{at}]");
-        let ids = match input {
-            EmbeddingInput::Tokens(ids) => ids,
-            EmbeddingInput::Text(text) => raw(&field, model, &text)?,
-        };
+        let field = nth("input", at, count);
+        let ids = given(&field, model, input)?;
         known(&field, model, ids.iter().copied())?;
         if ids.is_empty() {
             return Err(ApiError::invalid(field, "has no tokens"));

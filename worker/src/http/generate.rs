@@ -25,21 +25,23 @@ pub async fn start(
     let preparing = served.clone();
     let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, input, sampling)).await;
     let lost = |_| ApiError::new(ErrorCode::Internal, "the prompt could not be read");
-    let Prepared { prompt, sampling, grammar, reader, told } = prepared.map_err(lost)??;
+    let Prepared { prompts, sampling, grammar, reader, told } = prepared.map_err(lost)??;
     let seed: u64 = rand::random();
-    let generation = |choice: u32| Generation {
+    let n = sampling.n;
+    let generation = |(at, prompt): (i64, Vec<u32>)| Generation {
         id: id.clone(),
-        prompt: prompt.clone(),
-        // Choices of one request differ, and repeat themselves with the request's seed.
-        sampling: Sampling { seed: sampling.seed.map(|s| s.wrapping_add(choice.into())), ..sampling.clone() },
+        prompt,
+        // Choices of one prompt differ, and repeat themselves with the request's seed.
+        sampling: Sampling { seed: sampling.seed.map(|s| s.wrapping_add(at % i64::from(n))), ..sampling.clone() },
         grammar: grammar.clone(),
         told,
-        seed: seed.wrapping_add(choice.into()),
+        seed: seed.wrapping_add_signed(at),
     };
-    let tickets = served.scheduler.submit_all((0..sampling.n).map(generation).collect())?;
+    let choices = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n as usize));
+    let tickets = served.scheduler.submit_all((0_i64..).zip(choices).map(generation).collect())?;
     // After the answers have entries of their own, so that no cancel falls in between.
     preparation.check()?;
-    Ok((Running::new(tickets, app.stats.clone(), app.stall, since, request), reader))
+    Ok((Running::new(tickets, n as usize, app.stats.clone(), app.stall, since, request), reader))
 }
 
 /// The loaded model, if it takes requests.

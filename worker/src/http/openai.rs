@@ -38,10 +38,10 @@ pub async fn completions(
     request: Request,
 ) -> Result<Response, Refusal> {
     let request = body::parsed(request, CompletionRequest::parse).await.map_err(refuse)?;
-    let CompletionRequest { model, prompt, sampling, stream, include_usage } = request;
+    let CompletionRequest { model, prompts, sampling, stream, include_usage } = request;
     let (words, id_shown, logprobs) = (Words::Completion, format!("cmpl-{id}"), sampling.logprobs.is_some());
     let head = Head { words, id: id_shown, created: now(), model, include_usage, logprobs };
-    answer(&app, id, head, Input::Completion(prompt), sampling, stream).await.map_err(refuse)
+    answer(&app, id, head, Input::Completion(prompts), sampling, stream).await.map_err(refuse)
 }
 
 async fn answer(

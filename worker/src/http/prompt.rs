@@ -20,14 +20,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What is to be continued.
 pub enum Input {
     Chat(Vec<ChatMessage>, Tools),
-    Completion(Prompt),
+    /// Each is continued for itself.
+    Completion(Vec<Prompt>),
     Inference(InferenceInput),
 }
 
 /// A request as the scheduler takes it.
 pub struct Prepared {
-    /// Not empty and shorter than the context.
-    pub prompt: Vec<u32>,
+    /// None is empty, and all are shorter than the context.
+    pub prompts: Vec<Vec<u32>>,
     pub sampling: Sampling,
     pub grammar: Option<Grammar>,
     /// Finds the calls in the answer.
@@ -52,7 +53,7 @@ pub fn prepare(served: &Served, input: Input, mut sampling: Sampling) -> Result<
         }
         _ => Calls::default(),
     };
-    let prompt = tokens(model, input, &tools)?;
+    let prompts = tokens(model, input, &tools)?;
     let (field, constraint) = match (&tools.form, &sampling.constraint) {
         (Some(form), _) => ("tools", Some(form)),
         (None, Some(constraint)) => (sampling.constraint_field, Some(constraint)),
@@ -60,7 +61,7 @@ pub fn prepare(served: &Served, input: Input, mut sampling: Sampling) -> Result<
     };
     let grammar = constraint.map(|c| scheduler.grammar(c).map_err(|e| e.to_api(field))).transpose()?;
     sampling.constraint_field = field;
-    Ok(Prepared { prompt, sampling, grammar, reader: tools.reader, told: tools.told })
+    Ok(Prepared { prompts, sampling, grammar, reader: tools.reader, told: tools.told })
 }
 
 /// Refuses functions that cannot be called, such as one whose arguments refer to themselves without end: within the form of
@@ -122,18 +123,46 @@ fn format(template: &ChatTemplate) -> Result<Format, ApiError> {
     Err(ApiError::invalid("tools", why).with_openai_code("unsupported_parameter"))
 }
 
-fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<u32>, ApiError> {
-    let (field, ids) = match input {
-        Input::Completion(Prompt::Tokens(ids)) => ("prompt", ids),
-        Input::Completion(Prompt::Text(text)) | Input::Inference(InferenceInput::Prompt(text)) => {
-            ("prompt", raw("prompt", model, &text)?)
+fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<Vec<u32>>, ApiError> {
+    let one = match input {
+        Input::Completion(prompts) => {
+            let count = prompts.len();
+            let read = |(at, prompt)| continued(&nth("prompt", at, count), model, prompt);
+            return prompts.into_iter().enumerate().map(read).collect();
         }
+        Input::Inference(InferenceInput::Prompt(text)) => continued("prompt", model, Prompt::Text(text)),
         Input::Inference(InferenceInput::Messages(messages)) => match (&model.template, &messages[..]) {
-            (None, [ChatMessage { role: Role::User, content, .. }]) => ("messages", raw("messages", model, content)?),
-            _ => ("messages", chat(model, &messages, &Tools::default(), calls)?),
+            (None, [ChatMessage { role: Role::User, content, .. }]) => {
+                raw("messages", model, content).and_then(|ids| usable("messages", model, ids))
+            }
+            _ => chat(model, &messages, &Tools::default(), calls).and_then(|ids| usable("messages", model, ids)),
         },
-        Input::Chat(messages, tools) => ("messages", chat(model, &messages, &tools, calls)?),
+        Input::Chat(messages, tools) => {
+            chat(model, &messages, &tools, calls).and_then(|ids| usable("messages", model, ids))
+        }
     };
+    Ok(vec![one?])
+}
+
+/// What an error calls the `at`th of some prompts.
+pub fn nth(field: &str, at: usize, count: usize) -> String {
+    if count > 1 { format!("{field}[{at}]") } else { field.to_owned() }
+}
+
+/// Tokens of a text as it is, or those that were given.
+pub fn given(field: &str, model: &Model, prompt: Prompt) -> Result<Vec<u32>, ApiError> {
+    match prompt {
+        Prompt::Tokens(ids) => Ok(ids),
+        Prompt::Text(text) => raw(field, model, &text),
+    }
+}
+
+fn continued(field: &str, model: &Model, prompt: Prompt) -> Result<Vec<u32>, ApiError> {
+    usable(field, model, given(field, model, prompt)?)
+}
+
+/// Refuses tokens that the model cannot continue.
+fn usable(field: &str, model: &Model, ids: Vec<u32>) -> Result<Vec<u32>, ApiError> {
     known(field, model, ids.iter().copied())?;
     if ids.is_empty() {
         return Err(ApiError::invalid(field, "the prompt has no tokens"));
@@ -153,7 +182,7 @@ pub fn known(field: &str, model: &Model, mut ids: impl Iterator<Item = u32>) -> 
 }
 
 /// Tokens of a text as it is.
-pub fn raw(field: &str, model: &Model, text: &str) -> Result<Vec<u32>, ApiError> {
+fn raw(field: &str, model: &Model, text: &str) -> Result<Vec<u32>, ApiError> {
     fits(field, model, text)?;
     Ok(model.tokenizer.encode(text))
 }

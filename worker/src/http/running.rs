@@ -1,4 +1,4 @@
-//! Answers to one prompt while they are generated, with a watch on progress.
+//! Answers to one request while they are generated, with a watch on progress.
 
 use crate::sampler::TokenLogprobs;
 use crate::scheduler::{End, Event, Stats, Ticket};
@@ -22,7 +22,9 @@ pub enum Next {
 
 /// The choices of one request. Dropping it cancels them.
 pub struct Running {
+    /// `n` for the first prompt, then `n` for the next one.
     choices: Vec<Choice>,
+    n: usize,
     stats: Arc<Stats>,
     stall: Duration,
     /// The choice that is asked first for its next event.
@@ -44,13 +46,14 @@ impl Running {
     /// `stall`: the request ends when nothing is computed for so long.
     pub fn new(
         tickets: Vec<Ticket>,
+        n: usize,
         stats: Arc<Stats>,
         stall: Duration,
         since: Instant,
         request: TaskTrackerToken,
     ) -> Self {
         let choices = tickets.into_iter().map(|ticket| Choice { ticket, started: false, usage: None }).collect();
-        Self { choices, stats, stall, turn: 0, since, generated: None, _request: request }
+        Self { choices, n, stats, stall, turn: 0, since, generated: None, _request: request }
     }
 
     /// Number of choices.
@@ -123,14 +126,18 @@ impl Running {
         }
     }
 
-    /// The prompt counts once, however many choices it has.
+    /// A prompt counts once, however many choices it has.
     fn usage(&self) -> Option<Usage> {
         let usages: Option<Vec<Usage>> = self.choices.iter().map(|c| c.usage).collect();
-        usages?.into_iter().reduce(|sum, choice| {
-            let cached = |usage: Usage| usage.prompt_tokens_details.map_or(0, |d| d.cached_tokens);
-            let completion_tokens = sum.completion_tokens.saturating_add(choice.completion_tokens);
-            Usage::new(sum.prompt_tokens, completion_tokens, cached(sum).min(cached(choice)))
-        })
+        let cached = |usage: &Usage| usage.prompt_tokens_details.map_or(0, |d| d.cached_tokens);
+        let mut sum = Usage::new(0, 0, 0);
+        for prompt in usages?.chunks(self.n) {
+            let tokens = prompt.iter().map(|u| u.completion_tokens).fold(sum.completion_tokens, u32::saturating_add);
+            let least_cached = prompt.iter().map(cached).min().unwrap_or(0);
+            let prompt_tokens = sum.prompt_tokens.saturating_add(prompt[0].prompt_tokens);
+            sum = Usage::new(prompt_tokens, tokens, cached(&sum).saturating_add(least_cached));
+        }
+        Some(sum)
     }
 
     fn read(&mut self, choice: usize, event: Option<Event>) -> Result<Option<Next>, ApiError> {

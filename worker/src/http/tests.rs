@@ -250,7 +250,7 @@ async fn the_times_of_an_inference_are_those_of_its_tokens() {
     // All tokens are there before the first is read: the reader's clock would see none of the time they took.
     let (engine, gate) = gated();
     let worker = TestWorker::start(engine, None, LONG).await;
-    let (sampling, input) = (Sampling { max_tokens: Some(3), ..Sampling::default() }, Prompt::Tokens(vec![5]));
+    let (sampling, input) = (Sampling { max_tokens: Some(3), ..Sampling::default() }, vec![Prompt::Tokens(vec![5])]);
     let (mut running, _) =
         generate::start(&worker.app, "a".into(), Input::Completion(input), sampling).await.map_err(|e| e.code).unwrap();
     let begun = std::time::Instant::now();
@@ -271,7 +271,7 @@ fn a_cancel_while_a_request_is_prepared_is_not_lost() {
         for (canceled, fails) in [("other", false), ("mine", true), ("other", false)] {
             let (free, busy) = sync_channel::<()>(0);
             let blocked = tokio::task::spawn_blocking(move || busy.recv());
-            let input = Input::Completion(Prompt::Text("x".into()));
+            let input = Input::Completion(vec![Prompt::Text("x".into())]);
             let mut start = Box::pin(generate::start(&worker.app, "mine".into(), input, Sampling::default()));
             assert!(futures::poll!(&mut start).is_pending());
             assert_eq!(worker.call("DELETE", &format!("/v1/inference/{canceled}"), &[], None).await.status, 204);

@@ -1,21 +1,13 @@
 //! `POST /v1/embeddings`: request and answer.
 
-use super::chat::check_prompt_bytes;
-use super::{IGNORED, model};
+use super::{IGNORED, Prompt, model};
 use crate::error::ApiError;
-use crate::json::{Fields, wrong};
+use crate::json::Fields;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Most inputs in one request.
 const MAX_INPUTS: usize = 2048;
-
-/// One thing to embed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EmbeddingInput {
-    Text(String),
-    Tokens(Vec<u32>),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncodingFormat {
@@ -27,7 +19,7 @@ pub enum EncodingFormat {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingsRequest {
     pub model: String,
-    pub input: Vec<EmbeddingInput>,
+    pub input: Vec<Prompt>,
     pub encoding_format: EncodingFormat,
     pub dimensions: Option<u32>,
 }
@@ -38,7 +30,7 @@ impl EmbeddingsRequest {
         let mut fields = Fields::from_body(body)?;
         let model = model(&mut fields)?;
         let input = fields.take("input").ok_or_else(|| fields.missing("input"))?;
-        let input = read_inputs(input)?;
+        let input = Prompt::all("input", input, MAX_INPUTS)?;
         let encoding_format = match fields.string("encoding_format")?.as_deref() {
             None | Some("float") => EncodingFormat::Float,
             Some("base64") => EncodingFormat::Base64,
@@ -48,36 +40,6 @@ impl EmbeddingsRequest {
         fields.finish(IGNORED)?;
         Ok(Self { model, input, encoding_format, dimensions })
     }
-}
-
-fn read_inputs(value: Value) -> Result<Vec<EmbeddingInput>, ApiError> {
-    let items = match value {
-        Value::String(_) => vec![value],
-        Value::Array(items) if items.first().is_some_and(Value::is_number) => vec![Value::Array(items)],
-        Value::Array(items) => items,
-        other => return Err(wrong("input", "a string or an array", &other)),
-    };
-    if items.is_empty() || items.len() > MAX_INPUTS {
-        return Err(ApiError::invalid("input", format!("must hold 1 to {MAX_INPUTS} items, not {}", items.len())));
-    }
-    let mut bytes = 0;
-    let mut inputs = Vec::with_capacity(items.len());
-    for (at, item) in items.into_iter().enumerate() {
-        let path = format!("input[{at}]");
-        inputs.push(match item {
-            Value::String(text) if !text.is_empty() => {
-                bytes += text.len();
-                EmbeddingInput::Text(text)
-            }
-            Value::Array(ids) if !ids.is_empty() => {
-                let ids: Option<Vec<u32>> = ids.iter().map(|v| v.as_u64().and_then(|n| n.try_into().ok())).collect();
-                EmbeddingInput::Tokens(ids.ok_or_else(|| ApiError::invalid(path, "must hold token ids only"))?)
-            }
-            other => return Err(wrong(&path, "a non-empty string or an array of token ids", &other)),
-        });
-    }
-    check_prompt_bytes("input", bytes)?;
-    Ok(inputs)
 }
 
 /// One vector of the answer.
@@ -114,7 +76,7 @@ mod tests {
     fn inputs_are_read_and_wrong_ones_named() {
         let parse = |v: Value| EmbeddingsRequest::parse(json!({"model": "m", "input": v}).to_string().as_bytes());
         assert_eq!(parse(json!("x")).unwrap().input.len(), 1);
-        assert_eq!(parse(json!([1, 2])).unwrap().input, [EmbeddingInput::Tokens(vec![1, 2])]);
+        assert_eq!(parse(json!([1, 2])).unwrap().input, [Prompt::Tokens(vec![1, 2])]);
         assert_eq!(parse(json!(["x", "y"])).unwrap().input.len(), 2);
         for wrong in [json!(5), json!([]), json!([""]), json!([[]]), json!([{}])] {
             assert!(parse(wrong).unwrap_err().message.starts_with("input"));

@@ -6,6 +6,7 @@ mod completions;
 mod constraint;
 mod embeddings;
 mod logprobs;
+mod prompt;
 mod sampling;
 mod tools;
 
@@ -14,10 +15,11 @@ pub use answer::{
     FinishReason, Model, ModelList, PromptTokensDetails, Usage,
 };
 pub use chat::{ChatMessage, ChatRequest, Role};
-pub use completions::{CompletionRequest, Prompt};
+pub use completions::CompletionRequest;
 pub use constraint::{Constraint, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES};
-pub use embeddings::{Embedding, EmbeddingInput, EmbeddingList, EmbeddingUsage, EmbeddingsRequest, EncodingFormat};
+pub use embeddings::{Embedding, EmbeddingList, EmbeddingUsage, EmbeddingsRequest, EncodingFormat};
 pub use logprobs::{ChatLogprob, ChatLogprobs, CompletionLogprobs, TopLogprob};
+pub use prompt::Prompt;
 pub use sampling::Sampling;
 pub use tools::{FunctionCall, FunctionDelta, Tool, ToolCall, ToolCallDelta, ToolChoice, Tools};
 

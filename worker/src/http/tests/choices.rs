@@ -126,6 +126,47 @@ async fn choices_are_streamed_side_by_side() {
 }
 
 #[tokio::test]
+async fn several_prompts_are_answered_each_as_if_it_were_alone() {
+    let worker = worker().await;
+    let prompts = [json!("Once"), json!([5, 6, 7]), json!("Twice upon")];
+    let asking = |prompt: Value, more: Value| {
+        let mut body = completion(json!({"prompt": prompt, "n": 2, "seed": 7, "temperature": 1, "logprobs": 0}));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let whole = worker.post("/v1/completions", asking(json!(prompts), json!({}))).await.json();
+    let choices = whole["choices"].as_array().unwrap();
+    assert_eq!(choices.iter().map(|c| c["index"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    let mut prompt_tokens = 0;
+    for (prompt, answers) in prompts.iter().zip(choices.chunks(2)) {
+        let alone = worker.post("/v1/completions", asking(prompt.clone(), json!({}))).await.json();
+        for (answer, alone) in answers.iter().zip(alone["choices"].as_array().unwrap()) {
+            assert_eq!((&answer["text"], &answer["logprobs"]), (&alone["text"], &alone["logprobs"]), "{prompt}");
+        }
+        prompt_tokens += alone["usage"]["prompt_tokens"].as_u64().unwrap();
+    }
+    assert_eq!(whole["usage"]["prompt_tokens"], prompt_tokens);
+    assert_eq!(whole["usage"]["completion_tokens"], 6 * 12);
+    let stream = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let mut chunks = worker.post("/v1/completions", asking(json!(prompts), stream)).await.completed();
+    assert_eq!(chunks.pop().unwrap()["usage"]["prompt_tokens"], prompt_tokens);
+    for choice in choices {
+        let of = chunks.iter().map(|c| &c["choices"][0]).filter(|c| c["index"] == choice["index"]);
+        assert_eq!(choice["text"], of.map(|c| c["text"].as_str().unwrap()).collect::<String>());
+    }
+}
+
+#[tokio::test]
+async fn one_bad_prompt_among_several_is_named() {
+    let worker = worker().await;
+    for (bad, why) in [(json!([99_999]), "not in the model's vocabulary"), (json!("x ".repeat(3000)), "context")] {
+        let answer = worker.post("/v1/completions", completion(json!({"prompt": ["Once", bad]}))).await;
+        assert!(answer.status == 400 && answer.text.contains("prompt[1]") && answer.text.contains(why), "{answer:?}");
+    }
+    assert_eq!(worker.app.stats.snapshot().running, 0);
+}
+
+#[tokio::test]
 async fn a_canceled_request_takes_all_its_choices_along() {
     let (engine, gate) = gated();
     let worker = TestWorker::start(engine, None, LONG).await;
