@@ -6,7 +6,7 @@ use std::cell::Cell;
 /// Deepest nesting of a template's source, counted where its parser calls itself.
 pub const MAX_NESTING: usize = 64;
 /// Deepest nesting of what runs: bodies, calls of macros, parts of expressions.
-const MAX_DEPTH: usize = 400;
+const MAX_DEPTH: usize = 200;
 /// Units that every rendering has; about a million steps, or 16 MiB that are made.
 const BASE: u64 = 64 << 20;
 /// Units more for each byte of the request: a long prompt is copied a few times, and many messages are many steps.
