@@ -44,7 +44,7 @@ fn processor() -> String {
             .map(|(_, v)| v.trim().to_owned())
             .unwrap_or_default()
     };
-    let class = ["amx_int8", "avx512_vnni", "avx512f", "avx2"]
+    let class = ["amx_int8", "avx512_vnni", "avx512f", "avx_vnni", "avx2"]
         .into_iter()
         .find(|f| field("flags").split(' ').any(|g| g == *f))
         .unwrap_or("none of AVX2, AVX-512, AMX");

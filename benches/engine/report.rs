@@ -83,7 +83,7 @@ pub fn machine(threads: usize) -> String {
     };
     let flags = field("flags");
     let has = |flag: &str| flags.split(' ').any(|f| f == flag);
-    let classes: Vec<&str> = ["avx2", "avx512_vnni", "amx_int8"].into_iter().filter(|f| has(f)).collect();
+    let classes: Vec<&str> = ["avx2", "avx_vnni", "avx512_vnni", "amx_int8"].into_iter().filter(|f| has(f)).collect();
     let amx = if std::env::var_os("GGML_NO_AMX").is_some() { "; llama.cpp without AMX" } else { "" };
     format!("CPU: {} ({}), {threads} threads{amx}", field("model name"), classes.join(", "))
 }

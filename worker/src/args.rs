@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
-    /// Instructions of the CPU that compute: avx512, avxvnni, avx2, neon or portable [default: the widest that this machine has]
+    /// Instructions of the CPU that compute: avx512, avxvnni, avx2, neon or portable [default: the best that this machine has]
     #[arg(long, value_name = "NAME")]
     pub instructions: Option<String>,
 }

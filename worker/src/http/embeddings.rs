@@ -2,7 +2,7 @@
 
 use super::frame::RequestId;
 use super::generate::served;
-use super::prompt::{given, known, nth};
+use super::prompt::{given, known};
 use super::refusal::{Refusal, Shape};
 use super::{App, Served, body};
 use axum::extract::{Request, State};
@@ -64,7 +64,7 @@ fn tokens(served: &Served, input: Vec<Prompt>) -> Result<Vec<Vec<u32>>, ApiError
     let model = &served.model;
     let count = input.len();
     let read = |(at, input)| {
-        let field = nth("input", at, count);
+        let field = Prompt::path("input", at, count);
         let ids = given(&field, model, input)?;
         known(&field, model, ids.iter().copied())?;
         if ids.is_empty() {

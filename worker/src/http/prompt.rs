@@ -124,29 +124,23 @@ fn format(template: &ChatTemplate) -> Result<Format, ApiError> {
 }
 
 fn tokens(model: &Model, input: Input, calls: &Calls) -> Result<Vec<Vec<u32>>, ApiError> {
-    let one = match input {
+    let (field, ids) = match input {
         Input::Completion(prompts) => {
             let count = prompts.len();
-            let read = |(at, prompt)| continued(&nth("prompt", at, count), model, prompt);
+            let read = |(at, prompt)| {
+                let field = Prompt::path("prompt", at, count);
+                usable(&field, model, given(&field, model, prompt)?)
+            };
             return prompts.into_iter().enumerate().map(read).collect();
         }
-        Input::Inference(InferenceInput::Prompt(text)) => continued("prompt", model, Prompt::Text(text)),
+        Input::Inference(InferenceInput::Prompt(text)) => ("prompt", raw("prompt", model, &text)?),
         Input::Inference(InferenceInput::Messages(messages)) => match (&model.template, &messages[..]) {
-            (None, [ChatMessage { role: Role::User, content, .. }]) => {
-                raw("messages", model, content).and_then(|ids| usable("messages", model, ids))
-            }
-            _ => chat(model, &messages, &Tools::default(), calls).and_then(|ids| usable("messages", model, ids)),
+            (None, [ChatMessage { role: Role::User, content, .. }]) => ("messages", raw("messages", model, content)?),
+            _ => ("messages", chat(model, &messages, &Tools::default(), calls)?),
         },
-        Input::Chat(messages, tools) => {
-            chat(model, &messages, &tools, calls).and_then(|ids| usable("messages", model, ids))
-        }
+        Input::Chat(messages, tools) => ("messages", chat(model, &messages, &tools, calls)?),
     };
-    Ok(vec![one?])
-}
-
-/// What an error calls the `at`th of some prompts.
-pub fn nth(field: &str, at: usize, count: usize) -> String {
-    if count > 1 { format!("{field}[{at}]") } else { field.to_owned() }
+    Ok(vec![usable(field, model, ids)?])
 }
 
 /// Tokens of a text as it is, or those that were given.
@@ -155,10 +149,6 @@ pub fn given(field: &str, model: &Model, prompt: Prompt) -> Result<Vec<u32>, Api
         Prompt::Tokens(ids) => Ok(ids),
         Prompt::Text(text) => raw(field, model, &text),
     }
-}
-
-fn continued(field: &str, model: &Model, prompt: Prompt) -> Result<Vec<u32>, ApiError> {
-    usable(field, model, given(field, model, prompt)?)
 }
 
 /// Refuses tokens that the model cannot continue.

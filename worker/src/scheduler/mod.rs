@@ -251,7 +251,8 @@ impl Scheduler {
     fn places(&self, count: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         self.places.clone().try_acquire_many_owned(count as u32).map_err(|_| {
             self.stats.rejected();
-            let text = format!("all slots are busy and the queue of {QUEUE} requests is full; try again later");
+            let text =
+                format!("all slots are busy and the queue of {QUEUE} has no room for {count} more; try again later");
             ApiError::new(ErrorCode::AllSlotsBusy, text).with_retry_after(RETRY_AFTER)
         })
     }

@@ -59,7 +59,7 @@ unsafe fn tile<S: Simd, T: Format, const M: usize>(task: Fused) {
             let activations = task.activations.add(block * WORDS * M);
             let mut products = Products::<S, M>::start(Kind::of(T::DTYPE), sums, activations, ahead);
             T::block::<S>(task.rows.at(block * bytes), &mut products);
-            sums = products.sums;
+            sums = products.complete();
         }
         for i in 0..M {
             S::store_f(task.sums.add(i * LANES), sums[i]);
@@ -82,7 +82,7 @@ struct Products<S: Simd, const M: usize> {
     small: [S::Sum; M],
     wide: [S::WideSum; M],
     factors: [S::F; 2],
-    /// Of the groups that are complete, and all before them.
+    /// Of the groups before.
     sums: [S::F; M],
 }
 
@@ -105,6 +105,23 @@ impl<S: Simd, const M: usize> Products<S, M> {
     unsafe fn splat(&self, n: usize, i: usize) -> S::F {
         // SAFETY: the caller's.
         unsafe { S::splat_f(f32::from_bits(*self.word(n, i))) }
+    }
+
+    /// The sums with this group, once all of it has come.
+    #[inline(always)]
+    unsafe fn complete(mut self) -> [S::F; M] {
+        // SAFETY: the caller's.
+        unsafe {
+            rows!(i {
+                let scale = S::mul_f(self.factors[0], self.splat(SCALE, i));
+                let products = if self.kind == Kind::Bytes { S::sum_wide(self.wide[i]) } else { S::sum(self.small[i]) };
+                self.sums[i] = S::fma(products, scale, self.sums[i]);
+                if self.kind == Kind::ScaleMin {
+                    self.sums[i] = S::fnma(self.factors[1], self.splat(SUM, i), self.sums[i]);
+                }
+            });
+        }
+        self.sums
     }
 }
 
@@ -130,20 +147,5 @@ impl<S: Simd, const M: usize> Out<S> for Products<S, M> {
     #[inline(always)]
     unsafe fn factor(&mut self, _: usize, n: usize, value: S::F) {
         self.factors[n] = value;
-    }
-
-    #[inline(always)]
-    unsafe fn complete(&mut self, _: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            rows!(i {
-                let scale = S::mul_f(self.factors[0], self.splat(SCALE, i));
-                let products = if self.kind == Kind::Bytes { S::sum_wide(self.wide[i]) } else { S::sum(self.small[i]) };
-                self.sums[i] = S::fma(products, scale, self.sums[i]);
-                if self.kind == Kind::ScaleMin {
-                    self.sums[i] = S::fnma(self.factors[1], self.splat(SUM, i), self.sums[i]);
-                }
-            });
-        }
     }
 }

@@ -37,6 +37,7 @@ impl Later {
     #[inline(always)]
     unsafe fn ask<S: Simd, const T: usize>(&mut self) {
         for t in 0..T {
+            // A line may be asked for twice: finding out takes longer.
             for line in (0..self.group_bytes).step_by(LINE) {
                 // SAFETY: the caller's: the processor has the instructions.
                 unsafe { S::prefetch(self.from.wrapping_add(t * self.panel_bytes + line)) };
@@ -114,14 +115,14 @@ unsafe fn scaled<S: Simd, const T: usize, const M: usize>(
         }
         each!(n in [0 1 2 3 4 5 6 7] {
             if n < columns {
-            let j = part * columns + n;
-            let weights = dot.weights::<S, T>(j);
-            for i in 0..M {
-                for t in 0..T {
-                    products[t][i] = S::dot(products[t][i], weights[t], dot.quants(i, j));
+                let j = part * columns + n;
+                let weights = dot.weights::<S, T>(j);
+                for i in 0..M {
+                    for t in 0..T {
+                        products[t][i] = S::dot(products[t][i], weights[t], dot.quants(i, j));
+                    }
                 }
-            }
-            S::in_order(products.as_flattened_mut());
+                S::in_order(products.as_flattened_mut());
             }
         });
         let scales = dot.factors::<S, T>(part);

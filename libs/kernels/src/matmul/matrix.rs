@@ -34,7 +34,7 @@ pub struct Matrix {
     /// Bytes of 32 columns of 16 rows.
     group_bytes: usize,
     bytes: Bytes,
-    /// The rows after the last whole tile, made a whole one with zeros; empty where there are none.
+    /// A copy of the rows after the last whole tile, made a whole one with zeros; empty where there are none.
     tail: Bytes,
 }
 

@@ -8,7 +8,7 @@ use std::arch::asm;
 
 pub(super) struct Neon;
 
-macro_rules! each {
+macro_rules! quarters {
     ($q:ident => $value:expr) => {{
         let part = |$q: usize| $value;
         [part(0), part(1), part(2), part(3)]
@@ -33,7 +33,7 @@ impl Simd for Neon {
     unsafe fn transpose(rows: Rows, offset: usize) -> [Self::U; 4] {
         // SAFETY: the caller's.
         unsafe {
-            let quarters = each!(q => {
+            let quarters = quarters!(q => {
                 let row = |r: usize| vreinterpretq_u32_u8(vld1q_u8(rows.row(4 * q + r).add(offset)));
                 let (a, b, c, d) = (row(0), row(1), row(2), row(3));
                 let (ab_even, ab_odd) = (vtrn1q_u32(a, b), vtrn2q_u32(a, b));
@@ -42,7 +42,7 @@ impl Simd for Neon {
                 let high = |a, b| vreinterpretq_u32_u64(vtrn2q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b)));
                 [low(ab_even, cd_even), low(ab_odd, cd_odd), high(ab_even, cd_even), high(ab_odd, cd_odd)]
             });
-            let dword = |j: usize| each!(q => quarters[q][j]);
+            let dword = |j: usize| quarters!(q => quarters[q][j]);
             [dword(0), dword(1), dword(2), dword(3)]
         }
     }
@@ -56,55 +56,55 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self::U {
         // SAFETY: the caller's.
-        unsafe { each!(q => vreinterpretq_u32_u8(vld1q_u8(from.add(16 * q)))) }
+        unsafe { quarters!(q => vreinterpretq_u32_u8(vld1q_u8(from.add(16 * q)))) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut u8, value: Self::U) {
         // SAFETY: the caller's.
-        unsafe { each!(q => vst1q_u8(to.add(16 * q), vreinterpretq_u8_u32(value[q]))) };
+        unsafe { quarters!(q => vst1q_u8(to.add(16 * q), vreinterpretq_u8_u32(value[q]))) };
     }
 
     #[inline(always)]
     unsafe fn and(a: Self::U, b: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vandq_u32(a[q], b[q])) }
+        unsafe { quarters!(q => vandq_u32(a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn or(a: Self::U, b: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vorrq_u32(a[q], b[q])) }
+        unsafe { quarters!(q => vorrq_u32(a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn xor(a: Self::U, b: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => veorq_u32(a[q], b[q])) }
+        unsafe { quarters!(q => veorq_u32(a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn add(a: Self::U, b: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vaddq_u32(a[q], b[q])) }
+        unsafe { quarters!(q => vaddq_u32(a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn mul(a: Self::U, b: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vmulq_u32(a[q], b[q])) }
+        unsafe { quarters!(q => vmulq_u32(a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn shl<const N: u32>(a: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vshlq_u32(a[q], vdupq_n_s32(N as i32))) }
+        unsafe { quarters!(q => vshlq_u32(a[q], vdupq_n_s32(N as i32))) }
     }
 
     #[inline(always)]
     unsafe fn shr<const N: u32>(a: Self::U) -> Self::U {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vshlq_u32(a[q], vdupq_n_s32(-(N as i32)))) }
+        unsafe { quarters!(q => vshlq_u32(a[q], vdupq_n_s32(-(N as i32)))) }
     }
 
     #[inline(always)]
@@ -116,31 +116,31 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn load_f(from: *const f32) -> Self::F {
         // SAFETY: the caller's.
-        unsafe { each!(q => vld1q_f32(from.add(4 * q))) }
+        unsafe { quarters!(q => vld1q_f32(from.add(4 * q))) }
     }
 
     #[inline(always)]
     unsafe fn store_f(to: *mut f32, value: Self::F) {
         // SAFETY: the caller's.
-        unsafe { each!(q => vst1q_f32(to.add(4 * q), value[q])) };
+        unsafe { quarters!(q => vst1q_f32(to.add(4 * q), value[q])) };
     }
 
     #[inline(always)]
     unsafe fn mul_f(a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vmulq_f32(a[q], b[q])) }
+        unsafe { quarters!(q => vmulq_f32(a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vfmaq_f32(c[q], a[q], b[q])) }
+        unsafe { quarters!(q => vfmaq_f32(c[q], a[q], b[q])) }
     }
 
     #[inline(always)]
     unsafe fn fnma(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vfmsq_f32(c[q], a[q], b[q])) }
+        unsafe { quarters!(q => vfmsq_f32(c[q], a[q], b[q])) }
     }
 
     #[inline(always)]
@@ -162,7 +162,7 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn i32(a: Self::U) -> Self::F {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vcvtq_f32_s32(vreinterpretq_s32_u32(a[q]))) }
+        unsafe { quarters!(q => vcvtq_f32_s32(vreinterpretq_s32_u32(a[q]))) }
     }
 
     #[inline(always)]
@@ -177,14 +177,14 @@ impl Simd for Neon {
         // SAFETY: the caller's.
         unsafe {
             let x = vreinterpretq_s8_u32(vdupq_n_u32(*activations));
-            each!(q => signed_dot(sum[q], vreinterpretq_s8_u32(weights[q]), x))
+            quarters!(q => signed_dot(sum[q], vreinterpretq_s8_u32(weights[q]), x))
         }
     }
 
     #[inline(always)]
     unsafe fn sum(sum: Self::Sum) -> Self::F {
         // SAFETY: as in the trait.
-        unsafe { each!(q => vcvtq_f32_s32(sum[q])) }
+        unsafe { quarters!(q => vcvtq_f32_s32(sum[q])) }
     }
 
     #[inline(always)]

@@ -163,14 +163,14 @@ impl Product<'_> {
         };
         let chunk = panel_bytes / self.kernels.panels * GROUP / kind.group_bytes();
         let chunk = chunk.next_multiple_of(CHUNK_STEP);
-        let (mut panels, mut sums) = (PANELS.take(), Sums::new());
+        let mut panels = PANELS.take();
         for first in tiles.clone().step_by(together) {
             for from in (0..self.cols).step_by(chunk) {
                 let columns = from..self.cols.min(from + chunk);
                 for first in (first..tiles.end.min(first + together)).step_by(self.kernels.panels) {
                     let tiles = first..tiles.end.min(first + self.kernels.panels);
                     let part = Part { w, kind, column, blocks, tiles, columns: columns.clone() };
-                    self.part(&part, &mut panels, &mut sums, activations);
+                    self.part(&part, &mut panels, activations);
                 }
             }
         }
@@ -194,7 +194,7 @@ impl Product<'_> {
         self.outputs(part, &(0..self.rows()), |i, out| store(out, &sums.0[i]));
     }
 
-    fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, sums: &mut Sums, activations: &Activations) {
+    fn part(&self, part: &Part<'_>, panels: &mut Vec<Line>, activations: &Activations) {
         let (groups, columns) = (part.groups(), &part.columns);
         let lines = groups * part.kind.group_bytes() / size_of::<Line>();
         if panels.len() < lines * self.kernels.panels {
@@ -220,9 +220,8 @@ impl Product<'_> {
         for b in 0..part.blocks {
             let rows = self.block(b, part.blocks);
             let activations = &words[rows.start * row_words + columns.start / GROUP * group_words * rows.len()..];
-            if columns.start == 0 {
-                sums.0[..part.tiles.len() * rows.len()].fill([0.0; LANES]);
-            } else {
+            let mut sums = Sums::new();
+            if columns.start > 0 {
                 self.outputs(part, &rows, |i, out| load(&mut sums.0[i], out));
             }
             let dot = Dot {

@@ -7,13 +7,13 @@ use crate::json::Fields;
 use serde_json::Value;
 
 /// Most answers to one request.
-const MAX_ANSWERS: usize = 128;
+const MAX_ANSWERS: usize = 32;
 
 /// A checked completion request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompletionRequest {
     pub model: String,
-    /// One or several, each of which gets `n` answers: at most 128 together.
+    /// One or several, each of which gets `n` answers: at most 32 together.
     pub prompts: Vec<Prompt>,
     pub sampling: Sampling,
     pub stream: bool,
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn prompts_times_n_are_bounded() {
         let body = |prompts: usize, n: u32| json!({"model": "m", "prompt": vec!["x"; prompts], "n": n});
-        assert_eq!(parse(body(64, 2)).unwrap().prompts.len(), 64);
-        for (prompts, n) in [(65, 2), (129, 1), (0, 1)] {
+        assert_eq!(parse(body(16, 2)).unwrap().prompts.len(), 16);
+        for (prompts, n) in [(17, 2), (33, 1), (0, 1)] {
             assert!(parse(body(prompts, n)).unwrap_err().message.starts_with("prompt"), "{prompts} {n}");
         }
     }

@@ -14,20 +14,26 @@ pub enum Prompt {
 }
 
 impl Prompt {
+    /// What an error calls the `at`th of some prompts.
+    pub fn path(field: &str, at: usize, count: usize) -> String {
+        if count > 1 { format!("{field}[{at}]") } else { field.to_owned() }
+    }
+
     /// Reads a text, an array of token ids, or an array of up to `most` of these.
     pub(super) fn all(field: &str, value: Value, most: usize) -> Result<Vec<Self>, ApiError> {
-        let (items, several) = match value {
-            Value::String(_) => (vec![value], false),
-            Value::Array(items) if items.first().is_some_and(Value::is_number) => (vec![Value::Array(items)], false),
-            Value::Array(items) => (items, true),
+        let items = match value {
+            Value::String(_) => vec![value],
+            Value::Array(items) if items.first().is_some_and(Value::is_number) => vec![Value::Array(items)],
+            Value::Array(items) => items,
             other => return Err(wrong(field, "a string, an array of token ids, or an array of these", &other)),
         };
         if items.is_empty() || items.len() > most {
             return Err(ApiError::invalid(field, format!("must hold 1 to {most} items, not {}", items.len())));
         }
-        let mut prompts = Vec::with_capacity(items.len());
+        let count = items.len();
+        let mut prompts = Vec::with_capacity(count);
         for (at, item) in items.into_iter().enumerate() {
-            let path = || if several { format!("{field}[{at}]") } else { field.to_owned() };
+            let path = || Self::path(field, at, count);
             prompts.push(match item {
                 Value::String(text) if !text.is_empty() => Self::Text(text),
                 Value::Array(ids) if !ids.is_empty() => {
@@ -70,7 +76,7 @@ mod tests {
             (json!([-1]), "prompt"),
             (json!([1, "a"]), "prompt"),
             (json!(["a", ""]), "prompt[1]"),
-            (json!([[]]), "prompt[0]"),
+            (json!([[]]), "prompt"),
             (json!(["a", [1.5]]), "prompt[1]"),
             (json!(["a", {}]), "prompt[1]"),
         ] {

@@ -7,19 +7,19 @@ use rbee_model::gguf::DType;
 
 /// Two bits; a scale and a minimum of 4 bits for every 16.
 #[allow(non_camel_case_types)]
-pub(in crate::matmul) struct Q2_K;
+pub(super) struct Q2_K;
 /// Three bits, zero at 4; a scale of 6 bits for every 16.
 #[allow(non_camel_case_types)]
-pub(in crate::matmul) struct Q3_K;
+pub(super) struct Q3_K;
 /// Four bits; a scale and a minimum of 6 bits for every 32.
 #[allow(non_camel_case_types)]
-pub(in crate::matmul) struct Q4_K;
+pub(super) struct Q4_K;
 /// Five bits; scales and minimums like Q4_K's.
 #[allow(non_camel_case_types)]
-pub(in crate::matmul) struct Q5_K;
+pub(super) struct Q5_K;
 /// Six bits, zero at 32; a signed scale of 8 bits for every 16.
 #[allow(non_camel_case_types)]
-pub(in crate::matmul) struct Q6_K;
+pub(super) struct Q6_K;
 
 impl Format for Q4_K {
     const DTYPE: DType = DType::Q4_K;
@@ -37,8 +37,6 @@ impl Format for Q4_K {
                         out.quants(2 * pair + 1, 4 * half + j, high_nibbles::<S>(nibbles[j]));
                     });
                 });
-                out.complete(2 * pair);
-                out.complete(2 * pair + 1);
             });
         }
     }
@@ -64,8 +62,6 @@ impl Format for Q5_K {
                             out.quants(2 * $pair + 1, 4 * half + j, S::or(high_nibbles::<S>(nibbles[j]), bit));
                         });
                     });
-                    out.complete(2 * $pair);
-                    out.complete(2 * $pair + 1);
                 };
             }
             // Bit g of a byte, the fifth of group g's quant, goes to bit 4.
@@ -143,9 +139,7 @@ impl Format for Q6_K {
                 }
                 // Bits 2 g and 2 g + 1 of a byte, the high ones of group g's quant, go to bits 4 and 5.
                 pair!(0, shl::<4>, shl::<0>);
-                out.complete(4 * part);
                 pair!(1, shl::<2>, shr::<2>);
-                each!(g in [1 2 3] { out.complete(4 * part + g) });
             });
         }
     }
@@ -190,7 +184,6 @@ impl Format for Q3_K {
                         });
                     });
                 });
-                each!(g in [0 1 2 3] { out.complete(4 * part + g) });
             });
         }
     }
@@ -225,9 +218,6 @@ impl Format for Q2_K {
                         out.quants(group + g, j0 + j, quants[g]);
                     });
                 });
-                if part % 2 == 1 {
-                    each!(g in [0 1 2 3] { out.complete(group + g) });
-                }
             });
         }
     }

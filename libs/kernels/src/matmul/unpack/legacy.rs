@@ -31,7 +31,6 @@ impl Format for Q4_0 {
                 out.quants(0, j, S::add(mask::<S>(nibbles[j], 15), eight));
                 out.quants(0, 4 + j, S::add(high_nibbles::<S>(nibbles[j]), eight));
             });
-            out.complete(0);
         }
     }
 }
@@ -50,7 +49,6 @@ impl Format for Q4_1 {
                 out.quants(0, j, mask::<S>(nibbles[j], 15));
                 out.quants(0, 4 + j, high_nibbles::<S>(nibbles[j]));
             });
-            out.complete(0);
         }
     }
 }
@@ -67,7 +65,6 @@ impl Format for Q5_0 {
             out.factor(0, 0, S::f16(head[0]));
             let fifth = S::or(S::shr::<16>(head[0]), S::shl::<16>(head[1]));
             five_bits::<S>(nibbles, fifth, out);
-            out.complete(0);
         }
     }
 }
@@ -83,7 +80,6 @@ impl Format for Q5_1 {
             let nibbles = S::transpose(rows, 8);
             scale_and_added::<S>(head[0], out);
             five_bits::<S>(nibbles, head[1], out);
-            out.complete(0);
         }
     }
 }
@@ -104,7 +100,6 @@ impl Format for Q8_0 {
                     out.quants(0, 4 * half + j, S::xor(quants[j], flip));
                 });
             });
-            out.complete(0);
         }
     }
 }

@@ -66,8 +66,6 @@ pub(super) trait Out<S: Simd> {
     unsafe fn quants(&mut self, group: usize, j: usize, value: S::U);
     /// The `n`th of the vectors after a group's quants: scales, then minimums.
     unsafe fn factor(&mut self, group: usize, n: usize, value: S::F);
-    /// All parts of a group have come. Groups are complete in order.
-    unsafe fn complete(&mut self, _group: usize) {}
 }
 
 /// Runs a block of code for each of some numbers, which are constants in it.
@@ -91,35 +89,36 @@ unsafe fn blocks<S: Simd, T: Format>(task: Unpack) {
     }
 }
 
-/// Bytes that are used soon, asked for while others are used: with each vector of quants as many as such a vector is made from.
-/// Evenly, because a processor follows few such requests at a time, and each line once. The address need not be valid.
+/// Bytes that are used soon, asked for while others are used: with each vector of a block's quants its share of them. Evenly, because a
+/// processor follows few such requests at a time, and each line once. The address need not be valid.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     from: *const u8,
-    /// Bytes for each vector.
-    step: usize,
+    bytes: usize,
+    vectors: usize,
 }
 
 impl Ahead {
     /// As many bytes as a block of 16 rows has.
     #[inline(always)]
     pub(super) fn of<T: Format>(from: *const u8) -> Self {
-        Self { from, step: LANES * T::DTYPE.block_bytes() as usize / (T::DTYPE.block_elements() as usize / 4) }
+        Self { from, bytes: LANES * T::DTYPE.block_bytes() as usize, vectors: T::DTYPE.block_elements() as usize / 4 }
     }
 
     /// Half as many.
     #[inline(always)]
     fn half_of<T: Format>(from: *const u8) -> Self {
-        Self { from, step: Self::of::<T>(from).step / 2 }
+        let whole = Self::of::<T>(from);
+        Self { bytes: whole.bytes / 2, ..whole }
     }
 
     /// Those of the `i`th vector of a block.
     #[inline(always)]
     pub(super) unsafe fn ask<S: Simd>(self, i: usize) {
-        let line = i * self.step / LINE;
-        if i == 0 || line > (i - 1) * self.step / LINE {
+        let line = |i: usize| i * self.bytes / self.vectors / LINE;
+        if i == 0 || line(i) > line(i - 1) {
             // SAFETY: the caller's: the processor has the instructions.
-            unsafe { S::prefetch(self.from.wrapping_add(line * LINE)) };
+            unsafe { S::prefetch(self.from.wrapping_add(line(i) * LINE)) };
         }
     }
 }
