@@ -73,10 +73,10 @@ impl Upstream {
             .tcp_nodelay(true)
             .tcp_keepalive(PEER_TIMEOUT / 3)
             .tcp_keepalive_interval(PEER_TIMEOUT / 3)
-            .tcp_keepalive_retries(2u32)
-            .tcp_user_timeout(PEER_TIMEOUT)
-            .build()?;
-        Ok(Self { client })
+            .tcp_keepalive_retries(2u32);
+        #[cfg(target_os = "linux")]
+        let client = client.tcp_user_timeout(PEER_TIMEOUT);
+        Ok(Self { client: client.build()? })
     }
 
     /// Sends a request and waits for its whole answer, or for the first token of its stream. Dropping the future, or the stream,

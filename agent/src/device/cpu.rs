@@ -1,16 +1,17 @@
 //! The processor as a device: its name, and the machine's memory.
 
-use std::{io, path::Path};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 
 use rbee_crds::{
     Backend,
     hive::{Device, HiveBackend},
 };
 
-use super::{
-    Inventory, InventoryError,
-    memory::{self, Memory},
-};
+#[cfg(target_os = "linux")]
+use super::memory;
+use super::{Inventory, InventoryError, memory::Memory};
 
 /// The CPU backend.
 #[derive(Debug)]

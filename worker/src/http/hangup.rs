@@ -10,18 +10,27 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+/// What the end of the other side's data wakes: on Linux those who wait for urgent data too, unlike mere data, which may lie there for long.
+#[cfg(target_os = "linux")]
+const END: Interest = Interest::PRIORITY;
+#[cfg(not(target_os = "linux"))]
+const END: Interest = Interest::READABLE;
+
+/// How often it is looked again where something else than the end came.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Waits until the other side has closed the connection, whatever is left to be read of it.
 pub async fn closed(stream: &Arc<OwnedReadHalf>) {
-    // The end of the other side's data wakes those who wait for urgent data too; unlike mere data, which is there for long.
-    while let Ok(ready) = stream.ready(Interest::PRIORITY).await {
+    while let Ok(ready) = stream.ready(END).await {
         if ready.is_read_closed() {
             return;
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
