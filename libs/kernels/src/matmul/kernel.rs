@@ -37,7 +37,7 @@ impl Later {
     #[inline(always)]
     unsafe fn ask<S: Simd, const T: usize>(&mut self) {
         for t in 0..T {
-            // A line may be asked for twice: finding out takes longer.
+            // A line that two groups share is asked for twice.
             for line in (0..self.group_bytes).step_by(LINE) {
                 // SAFETY: the caller's: the processor has the instructions.
                 unsafe { S::prefetch(self.from.wrapping_add(t * self.panel_bytes + line)) };

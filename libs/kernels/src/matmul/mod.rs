@@ -2,7 +2,8 @@
 //!
 //! Weights are never repacked as a whole: 16 rows at a time are unpacked into a small panel ([`unpack`]) in which their
 //! columns lie beside each other, and multiplied with all rows of activations ([`kernel`]); or, where these are few and blocks have 32
-//! columns, multiplied as they are unpacked ([`fused`]). Activations are rounded to 8 bits with a scale for every 32 where the weights are quantized ([`activations`]), and stay f32 where they are floats.
+//! columns, multiplied as they are unpacked ([`fused`]). Activations are rounded to 8 bits with a scale for every 32 where the weights are
+//! quantized ([`activations`]), and stay f32 where they are floats.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]

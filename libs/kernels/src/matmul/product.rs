@@ -220,6 +220,7 @@ impl Product<'_> {
         for b in 0..part.blocks {
             let rows = self.block(b, part.blocks);
             let activations = &words[rows.start * row_words + columns.start / GROUP * group_words * rows.len()..];
+            // A local on purpose: one for the whole task lies elsewhere, and 512 rows took 13 % longer so (AVX-512, Zen 5).
             let mut sums = Sums::new();
             if columns.start > 0 {
                 self.outputs(part, &rows, |i, out| load(&mut sums.0[i], out));

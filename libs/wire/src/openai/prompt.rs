@@ -37,8 +37,8 @@ impl Prompt {
             prompts.push(match item {
                 Value::String(text) if !text.is_empty() => Self::Text(text),
                 Value::Array(ids) if !ids.is_empty() => {
-                    let ids = ids.iter().map(|v| v.as_u64().and_then(|n| n.try_into().ok())).collect();
-                    let ids: Option<Vec<u32>> = ids;
+                    let id = |v: &Value| v.as_u64().and_then(|n| n.try_into().ok());
+                    let ids: Option<Vec<u32>> = ids.iter().map(id).collect();
                     Self::Tokens(ids.ok_or_else(|| ApiError::invalid(path(), "must hold token ids only"))?)
                 }
                 other => return Err(wrong(&path(), "a non-empty string or an array of token ids", &other)),
