@@ -162,8 +162,8 @@ impl Loop<'_> {
     fn step(&mut self) -> bool {
         let needs = self.needs();
         let answers = needs.iter().filter(|&&need| need == Need::Token).count();
-        let prompts = needs.iter().any(|need| matches!(need, Need::Prompt(_) | Need::Whole(_)));
-        let budget = if prompts { self.pace.rows(answers) } else { 0 };
+        let left = needs.iter().map(Need::rows).sum();
+        let budget = if left > 0 { self.pace.rows(answers, left) } else { 0 };
         let given = plan::tokens(&needs, budget);
         let mut shares = Vec::with_capacity(needs.len());
         let mut chunks = Vec::with_capacity(needs.len());

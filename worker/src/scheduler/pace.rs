@@ -1,7 +1,8 @@
 //! How many tokens of prompts go into a step, from the times that earlier steps took. Pure.
 //!
 //! Alone, prompts get large steps for throughput, bounded by the time for which a cancel or a new request would have to wait. Beside
-//! running answers a step may take at most about twice as long as one without prompts, so that no stream stutters.
+//! running answers a step may take at most about twice as long as one without prompts, so that no stream stutters. Prompts that one
+//! step can hold may take more than that, now and then: they would else enter row by row, in steps that read all weights for few rows.
 
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ const FIRST_ROWS_BESIDE: usize = 8;
 const STEP_TIME: f64 = 0.6;
 /// Share of the time of a step without prompts that prompts may add. Below 1, as not every step takes as long as expected.
 const ADDED: f64 = 0.65;
+/// Seconds that short prompts may add to steps beyond that, when none did so for a while.
+const MOST_SPARE: f64 = 0.5;
+/// Share of the time of steps without prompts that is spare again.
+const REGAINED: f64 = 0.25;
 /// Weight of the newest observation.
 const NEWEST: f64 = 0.25;
 /// Rows from which on a step of prompts tells what a row takes; in smaller ones reading the weights dominates.
@@ -32,6 +37,8 @@ pub(super) struct Pace {
     added_row: Option<f64>,
     /// Rows granted last beside running answers.
     granted: usize,
+    /// What short prompts may add to the next step.
+    spare: f64,
 }
 
 impl Pace {
@@ -40,21 +47,27 @@ impl Pace {
         let took = took.as_secs_f64();
         match (tokens, rows) {
             (0, 0) => {}
-            (_, 0) => blend(&mut self.tokens, took),
+            (_, 0) => {
+                blend(&mut self.tokens, took);
+                self.spare = (self.spare + REGAINED * took).min(MOST_SPARE);
+            }
             (0, _) if rows >= TELLING_ROWS || self.row.is_none() => blend(&mut self.row, took / rows as f64),
             (0, _) => {}
             (_, _) => {
-                if let Some(alone) = self.tokens {
-                    blend(&mut self.added_row, (took - alone).max(0.0) / rows as f64);
+                let added = (took - self.tokens.unwrap_or(0.0)).max(0.0);
+                self.spare = (self.spare - added).max(0.0);
+                if self.tokens.is_some() {
+                    blend(&mut self.added_row, added / rows as f64);
                 }
             }
         }
     }
 
-    /// Rows of prompts for the next step, beside `tokens` running answers.
-    pub fn rows(&mut self, tokens: usize) -> usize {
+    /// Rows of prompts for the next step, beside `tokens` running answers, of `left` that are not computed.
+    pub fn rows(&mut self, tokens: usize, left: usize) -> usize {
         if tokens == 0 {
-            self.granted = 0;
+            // Nobody waits who could notice.
+            (self.granted, self.spare) = (0, MOST_SPARE);
             return self.row.map_or(FIRST_ROWS, |row| rows_in(STEP_TIME, row).clamp(FIRST_ROWS / 2, MOST_ROWS));
         }
         let wanted = match (self.tokens, self.added_row.or(self.row)) {
@@ -64,7 +77,10 @@ impl Pace {
         // One quick step is no reason for a very long one.
         let most = (self.granted * 2).clamp(FIRST_ROWS_BESIDE, MOST_ROWS);
         self.granted = wanted.clamp(LEAST_ROWS, most);
-        self.granted
+        match self.row {
+            Some(row) if left <= MOST_ROWS => self.granted.max(rows_in(self.spare, row).min(left)),
+            _ => self.granted,
+        }
     }
 }
 
@@ -80,6 +96,9 @@ fn rows_in(seconds: f64, row: f64) -> usize {
 mod tests {
     use super::*;
 
+    /// More than one step holds.
+    const LONG: usize = 2000;
+
     fn ms(value: f64) -> Duration {
         Duration::from_secs_f64(value / 1e3)
     }
@@ -87,17 +106,17 @@ mod tests {
     #[test]
     fn prompts_alone_get_large_steps_of_bounded_time() {
         let mut pace = Pace::default();
-        assert_eq!(pace.rows(0), FIRST_ROWS);
+        assert_eq!(pace.rows(0, LONG), FIRST_ROWS);
         pace.observe(0, 64, ms(64.0));
-        assert_eq!(pace.rows(0), MOST_ROWS);
+        assert_eq!(pace.rows(0, LONG), MOST_ROWS);
         let mut slow = Pace::default();
         slow.observe(0, 64, ms(640.0));
-        assert_eq!(slow.rows(0), 60);
+        assert_eq!(slow.rows(0, LONG), 60);
         let mut slower = Pace::default();
         slower.observe(0, 64, ms(64_000.0));
-        assert_eq!(slower.rows(0), FIRST_ROWS / 2);
+        assert_eq!(slower.rows(0, LONG), FIRST_ROWS / 2);
         slow.observe(0, 2, ms(400.0));
-        assert_eq!(slow.rows(0), 60, "a small step tells nothing about rows");
+        assert_eq!(slow.rows(0, LONG), 60, "a small step tells nothing about rows");
     }
 
     #[test]
@@ -107,7 +126,7 @@ mod tests {
             pace.observe(1, 0, ms(alone));
             let mut took = alone;
             for _ in 0..40 {
-                let rows = pace.rows(1);
+                let rows = pace.rows(1, LONG);
                 took = alone + row * rows as f64;
                 pace.observe(1, rows, ms(took));
             }
@@ -121,9 +140,38 @@ mod tests {
         let mut pace = Pace::default();
         pace.observe(1, 0, ms(50.0));
         pace.observe(1, 8, ms(50.0));
-        let grants: Vec<usize> = (0..4).map(|_| pace.rows(1)).collect();
+        let grants: Vec<usize> = (0..4).map(|_| pace.rows(1, LONG)).collect();
         assert_eq!(grants, [8, 16, 32, 64]);
         pace.observe(1, 64, ms(50.0 + 64.0 * 40.0));
-        assert!(pace.rows(1) <= 4);
+        assert!(pace.rows(1, LONG) <= 4);
+    }
+
+    #[test]
+    fn short_prompts_enter_in_one_step_unless_others_just_did() {
+        let mut pace = Pace::default();
+        pace.observe(0, 64, ms(64.0));
+        assert_eq!(pace.rows(0, 64), MOST_ROWS);
+        pace.observe(1, 0, ms(20.0));
+        assert_eq!(pace.rows(1, 100), 100);
+        assert!(pace.rows(1, LONG) <= 2 * FIRST_ROWS_BESIDE, "a long one does not, not even its first rows");
+        pace.observe(1, 100, ms(20.0 + 490.0));
+        assert!(pace.rows(1, 100) <= 2 * FIRST_ROWS_BESIDE);
+        for _ in 0..100 {
+            pace.observe(1, 0, ms(20.0));
+        }
+        assert_eq!(pace.rows(1, 100), 100);
+    }
+
+    #[test]
+    fn a_long_prompt_leaves_nothing_spare_for_its_end() {
+        let mut pace = Pace::default();
+        pace.observe(0, 64, ms(64.0));
+        pace.rows(0, LONG);
+        pace.observe(1, 0, ms(20.0));
+        for left in (0..LONG).rev().step_by(10) {
+            let rows = pace.rows(1, left);
+            assert!(rows <= 26, "{left}: {rows}");
+            pace.observe(1, rows, ms(20.0 + rows as f64));
+        }
     }
 }

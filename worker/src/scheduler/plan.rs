@@ -13,16 +13,23 @@ pub(super) enum Need {
     Whole(usize),
 }
 
+impl Need {
+    /// Tokens of its prompt that are not computed.
+    pub fn rows(&self) -> usize {
+        match *self {
+            Self::Prompt(left) | Self::Whole(left) => left,
+            Self::Nothing | Self::Token => 0,
+        }
+    }
+}
+
 /// Tokens of each sequence in the next step, oldest sequence first, with at most `budget` tokens of prompts.
 ///
 /// Half of the budget is for the oldest prompt, so that a long one gets on whatever comes after it; the rest goes to the
 /// prompts with the fewest tokens left, so that short ones do not wait behind a long one; what is left over is the oldest's again.
 pub(super) fn tokens(needs: &[Need], budget: usize) -> Vec<usize> {
     let mut given: Vec<usize> = needs.iter().map(|need| usize::from(*need == Need::Token)).collect();
-    let left = |at: usize| match needs[at] {
-        Need::Prompt(left) | Need::Whole(left) => left,
-        Need::Nothing | Need::Token => 0,
-    };
+    let left = |at: usize| needs[at].rows();
     let mut prompts: Vec<usize> = (0..needs.len()).filter(|&at| left(at) > 0).collect();
     let Some(&oldest) = prompts.first() else { return given };
     let mut rest = budget;
