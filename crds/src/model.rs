@@ -39,7 +39,8 @@ pub const READY: &str = "Ready";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ModelSpec {
-    /// Where the weights come from: hf:ORG/REPO[:FILE-OR-QUANT][@REVISION], file:///ABSOLUTE/PATH, https://…, builtin:NAME.
+    /// Where the weights come from: hf:ORG/REPO[:FILE-OR-QUANT][@REVISION], file:///ABSOLUTE/PATH of a GGUF file or of a folder
+    /// with config.json, tokenizer.json and safetensors, https://…, builtin:NAME.
     #[schemars(schema_with = "crate::schema::model_uri")]
     pub uri: String,
     /// Branch, tag or commit, where the uri names none.

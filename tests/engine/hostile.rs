@@ -6,6 +6,7 @@ use rbee_model::gguf::{Array, DType, Header, Value, ValueType};
 use rbee_model::testing::{GgufFile, ModelSpec};
 use rbee_model::{builtin, format};
 
+use crate::support::checkpoint::CONFIG;
 use crate::support::{Sandbox, wait_until};
 use crate::worker::{memory, start};
 
@@ -242,11 +243,6 @@ fn files_that_are_never_opened() {
     refused(&sandbox, &pipe, &["regular file"]);
     refused(&sandbox, &sandbox.path("none.gguf"), &["No such file"]);
 }
-
-/// The configuration of a small model of transformers.
-pub const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
-    "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 257,
-    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32"}"#;
 
 #[test]
 fn checkpoints_that_cannot_be() {

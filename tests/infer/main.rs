@@ -5,6 +5,7 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::checkpoint::{checkpoint, sound};
 use support::{Sandbox, expected, http, kill, missing, wait_until};
 
 const PROMPT: &str = "write a short story";
@@ -33,6 +34,19 @@ fn a_file_works_like_the_model_that_is_built_in() {
         .run(&["infer", "--model", &reference, "--prompt", prompt, "--max-tokens", "60", "--temperature", "0"])
         .ok();
     assert_eq!(told.stdout.trim_end(), exact["greedy_text"].as_str().expect("a text"));
+    sandbox.nothing_left();
+}
+
+#[test]
+fn a_checkpoints_folder_works_like_a_file() {
+    let sandbox = Sandbox::new();
+    let folder = checkpoint(&sandbox, "bee", &sound());
+    let reference = format!("file://{}", folder.display());
+    let infer = ["infer", "--model", &reference, "--prompt", PROMPT, "--max-tokens", "5", "--temperature", "0"];
+    let told = sandbox.run(&infer).ok();
+    assert_eq!(told.stdout.trim_end_matches('\n').chars().count(), 5, "{told:#?}");
+    std::fs::remove_file(folder.join("tokenizer.json")).expect("it was there");
+    sandbox.run(&infer).refused(1, &["InvalidModelFile", "tokenizer.json"]);
     sandbox.nothing_left();
 }
 

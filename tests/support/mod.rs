@@ -1,6 +1,7 @@
 //! A home of its own for each test, the real executable in it, and nothing left afterwards.
 #![allow(dead_code)]
 
+pub mod checkpoint;
 pub mod cluster;
 
 use std::{

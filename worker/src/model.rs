@@ -8,9 +8,9 @@ mod tests;
 use crate::config::Config;
 use crate::template::{ChatTemplate, TemplateError};
 use rbee_engine::source::Source;
-use rbee_engine::source::safetensors::{CheckpointError, CheckpointProblem};
+use rbee_engine::source::safetensors::CheckpointError;
 use rbee_engine::{Chunk, Engine, Kind, LoadError, Options, Output, Progress};
-use rbee_model::checkpoint::ConfigError;
+use rbee_model::checkpoint::{ConfigError, Problem};
 use rbee_model::format::UnsupportedFormat;
 use rbee_model::gguf::GgufError;
 use rbee_tokenizer::{Tokenizer, TokenizerError};
@@ -67,14 +67,12 @@ impl ModelErrorKind {
             }
             Self::Tokenizer(_) => ErrorCode::InvalidModelFile,
             Self::Checkpoint(error) => match &error.problem {
-                CheckpointProblem::Open(_) | CheckpointProblem::NoWeights => ErrorCode::ModelNotFound,
-                CheckpointProblem::Unsupported(_)
-                | CheckpointProblem::Config(ConfigError::Class { .. } | ConfigError::Unsupported { .. }) => {
+                Problem::Open(_) | Problem::NoWeights => ErrorCode::ModelNotFound,
+                Problem::Unsupported(_)
+                | Problem::Config(ConfigError::Class { .. } | ConfigError::Unsupported { .. }) => {
                     ErrorCode::UnsupportedFormat
                 }
-                CheckpointProblem::Config(_)
-                | CheckpointProblem::Safetensors(_)
-                | CheckpointProblem::TooLong { .. } => ErrorCode::InvalidModelFile,
+                Problem::Config(_) | Problem::Safetensors(_) | Problem::TooLong { .. } => ErrorCode::InvalidModelFile,
             },
         }
     }

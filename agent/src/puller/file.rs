@@ -1,4 +1,4 @@
-//! Models that are files of the machine: looked at where they lie, never copied, and again when they change.
+//! Models that are files or folders of the machine: looked at where they lie, never copied, and again when they change.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,10 +16,10 @@ use rbee_wire::ErrorCode;
 
 use crate::{
     plan::FileState,
-    puller::{Entry, refused},
+    puller::{Entry, checkpoint, refused},
 };
 
-/// A file as it was when it was looked at.
+/// A file or folder as it was when it was looked at.
 #[derive(Clone, Debug)]
 pub struct Looked {
     path: PathBuf,
@@ -38,25 +38,49 @@ pub struct Mark {
     changed: (i64, i64),
 }
 
+/// Why a path is no model.
 #[derive(Clone, Debug)]
-struct Refusal {
-    state: CacheState,
-    code: ErrorCode,
-    message: String,
+pub(super) struct Refusal {
+    pub state: CacheState,
+    pub code: ErrorCode,
+    pub message: String,
 }
 
-/// Looks at a file. Its header is read only if it is not the one that was looked at before.
+impl Mark {
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|m| Self {
+            device: m.dev(),
+            inode: m.ino(),
+            bytes: m.len(),
+            modified: (m.mtime(), m.mtime_nsec()),
+            changed: (m.ctime(), m.ctime_nsec()),
+        })
+    }
+
+    /// Of a folder with all that lies in it.
+    fn of_folder(path: &Path) -> Option<Self> {
+        let inside = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| Self::of(&entry.path()));
+        inside.fold(Self::of(path), |all, one| {
+            all.map(|all| Self {
+                bytes: all.bytes.wrapping_add(one.bytes),
+                modified: all.modified.max(one.modified),
+                changed: all.changed.max(one.changed),
+                ..all
+            })
+        })
+    }
+}
+
+/// Looks at a file or a checkpoint's folder. Headers are read only if it is not what was looked at before.
 pub fn look(path: &Path, before: Option<Looked>) -> Looked {
-    let mark = std::fs::metadata(path).ok().map(|m| Mark {
-        device: m.dev(),
-        inode: m.ino(),
-        bytes: m.len(),
-        modified: (m.mtime(), m.mtime_nsec()),
-        changed: (m.ctime(), m.ctime_nsec()),
-    });
+    let is_checkpoint = checkpoint::is_checkpoint(path);
+    let mark = if is_checkpoint { Mark::of_folder(checkpoint::folder_of(path).0) } else { Mark::of(path) };
     match before {
         Some(before) if mark.is_some() && before.mark == mark && before.path == path => before,
-        _ => Looked { path: path.to_owned(), mark, found: check(path) },
+        _ => {
+            let found = if is_checkpoint { checkpoint::check(path) } else { check(path) };
+            Looked { path: path.to_owned(), mark, found }
+        }
     }
 }
 
@@ -84,7 +108,7 @@ fn check(path: &Path) -> Result<(u64, Gguf), Refusal> {
 }
 
 /// Opens without waiting, so that a pipe in a model's place blocks nobody.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 

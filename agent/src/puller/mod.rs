@@ -2,6 +2,7 @@
 //! lie. Level-triggered: each round compares what is asked for with what is there.
 
 pub mod builtin;
+mod checkpoint;
 pub mod file;
 
 use std::{

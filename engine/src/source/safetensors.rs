@@ -8,7 +8,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-pub use folder::{Checkpoint, CheckpointError, CheckpointProblem};
+pub use folder::{Checkpoint, CheckpointError};
 
 use super::{RowOrder, Settings, Source, Stored};
 use crate::spec::ROPE_FACTORS;

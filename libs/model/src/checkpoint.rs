@@ -5,6 +5,7 @@
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod encoder;
+mod folder;
 mod keys;
 mod metadata;
 pub mod pooling;
@@ -12,6 +13,7 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
+pub use folder::{Checkpoint, CheckpointError, Folder, Problem, Weights, is_weights};
 pub use rope::{Rope, Scaling};
 
 use crate::shown::shown;

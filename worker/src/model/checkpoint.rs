@@ -14,7 +14,7 @@ const CONFIG: &str = "tokenizer_config.json";
 
 /// Whether a path is a checkpoint's: a folder, or one of its files of weights.
 pub(super) fn is_checkpoint(path: &Path) -> bool {
-    path.is_dir() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
+    path.is_dir() || path.file_name().is_some_and(|name| rbee_model::checkpoint::is_weights(&name.to_string_lossy()))
 }
 
 /// Opens and checks a checkpoint.
