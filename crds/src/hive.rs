@@ -98,8 +98,11 @@ pub struct CachedModel {
     pub revision: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
+    /// Of the file, once a Model asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     pub state: CacheState,
-    /// Why it is Missing, Invalid or Failed; names the path.
+    /// Why it is Missing, Invalid or Failed, or has no sha256; names the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

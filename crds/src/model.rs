@@ -51,7 +51,7 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub filename: Option<String>,
-    /// The expected sha256 of the file, 64 hex digits.
+    /// The expected sha256 of the file, 64 hex digits; a file that has another is never loaded. A folder has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,

@@ -20,6 +20,8 @@ reasons! {
     MODEL_NOT_FOUND = "ModelNotFound";
     MODEL_NOT_READY = "ModelNotReady";
     INVALID_MODEL_FILE = "InvalidModelFile";
+    /// A file's sha256 is not the one that was asked for.
+    CHECKSUM_MISMATCH = "ChecksumMismatch";
     UNSUPPORTED_FORMAT = "UnsupportedFormat";
     INVALID_REQUEST = "InvalidRequest";
 

@@ -22,6 +22,18 @@ Feature: One infer, from a manifest to a token
     Then the Model "copied" becomes Ready
     And the Model "copied" has architecture "llama" and 4 layers
 
+  Scenario: A file with another sha256 than the Model asks for is never loaded
+    Given a running rbee
+    And a copy of the model at "models/copy.gguf"
+    When the Model "tinybee" with that file and another's sha256 is applied
+    And a Worker "strict" with backend "cpu" is applied
+    Then the Model "tinybee" is not Ready and says "ChecksumMismatch"
+    And the Worker "strict" is not Scheduled and says "sha256"
+    And no worker process runs
+    When the Model "tinybee" with that file and its sha256 is applied
+    Then the Model "tinybee" becomes Ready
+    And the Assignment of worker "strict" becomes Ready with a url and a pid
+
   Scenario: A file that is not there is said to be missing, with its path
     Given a running rbee
     When the Model "absent" with the file "/no/such/model.gguf" is applied

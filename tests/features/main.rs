@@ -59,6 +59,12 @@ impl World {
     fn last(&self) -> &Finished {
         self.last.as_ref().expect("a command was run")
     }
+
+    fn model_with_sha256(&mut self, name: &str, sha256: &str) {
+        let mut model = model(name, &format!("file://{}", self.sandbox.path("models/copy.gguf").display()));
+        model["spec"]["sha256"] = sha256.into();
+        self.apply(&model);
+    }
 }
 
 fn quickstart() -> String {
@@ -106,6 +112,16 @@ fn a_copy_of_the_model(w: &mut World, name: String) {
 fn a_model_with_that_file(w: &mut World, name: String) {
     let uri = format!("file://{}", w.sandbox.path("models/copy.gguf").display());
     w.apply(&model(&name, &uri));
+}
+
+#[when(expr = "the Model {string} with that file and its sha256 is applied")]
+fn a_model_with_the_sha256(w: &mut World, name: String) {
+    w.model_with_sha256(&name, rbee_model::builtin::get("tinybee").expect("it is built in").sha256);
+}
+
+#[when(expr = "the Model {string} with that file and another's sha256 is applied")]
+fn a_model_with_another_sha256(w: &mut World, name: String) {
+    w.model_with_sha256(&name, &"0".repeat(64));
 }
 
 #[when(expr = "the Model {string} with the file {string} is applied")]

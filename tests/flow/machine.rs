@@ -159,7 +159,16 @@ impl Machine {
             CacheState::Invalid => (None, Some(format!("{path} is not a GGUF file: it starts with \"PK\""))),
             _ => (None, Some(format!("{path}: no such file"))),
         };
-        CachedModel { uri: uri.into(), revision: None, size_bytes, state, message, gguf: None, download: None }
+        CachedModel {
+            uri: uri.into(),
+            revision: None,
+            size_bytes,
+            sha256: None,
+            state,
+            message,
+            gguf: None,
+            download: None,
+        }
     }
 }
 

@@ -70,7 +70,11 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
         Some(FileState::Refused { reason, message }) => {
             return Some(Blocked::Refused { reason, message: message.clone() });
         }
-        Some(FileState::Available { .. }) => {}
+        Some(FileState::Available { sha256, .. }) => {
+            if let Some(blocked) = other_file(desired, sha256.as_deref()) {
+                return Some(blocked);
+            }
+        }
     }
     let replica = world.replicas.get(&desired.key.uid);
     let same =
@@ -86,6 +90,19 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
         let message = format!("{} on {} {}: {short}", desired.uri, desired.backend, desired.device);
         Some(Blocked::Refused { reason: reason::INSUFFICIENT_MEMORY, message })
     })
+}
+
+/// Another file than the one that is asked for is not loaded, and none before that is known.
+fn other_file(desired: &Desired, sha256: Option<&str>) -> Option<Blocked> {
+    let (uri, wanted) = (&desired.uri, desired.sha256.as_deref()?);
+    match sha256 {
+        None => Some(Blocked::Waiting(format!("computing the sha256 of {uri}"))),
+        Some(found) if found == wanted => None,
+        Some(found) => {
+            let message = format!("{uri} has the sha256 {found}, wanted is {wanted}");
+            Some(Blocked::Refused { reason: reason::CHECKSUM_MISMATCH, message })
+        }
+    }
 }
 
 /// There is no fallback: a backend or a device that is not here is refused, with this reason and message.

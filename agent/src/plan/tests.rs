@@ -30,6 +30,7 @@ pub(crate) fn desired(uid: &str) -> Desired {
         template_hash: "h1".into(),
         model_id: "bee".into(),
         uri: "builtin:tinybee".into(),
+        sha256: None,
         backend: Backend::Cpu,
         device: 0,
         slots: 2,
@@ -62,7 +63,10 @@ pub(crate) fn cpu(free: i64) -> Vec<HiveBackend> {
 }
 
 pub(crate) fn available() -> BTreeMap<String, FileState> {
-    BTreeMap::from([("builtin:tinybee".into(), FileState::Available { path: "/models/bee.gguf".into(), mark: None })])
+    BTreeMap::from([(
+        "builtin:tinybee".into(),
+        FileState::Available { path: "/models/bee.gguf".into(), mark: None, sha256: None },
+    )])
 }
 
 pub(crate) fn world(uids: &[&str]) -> World {
@@ -174,6 +178,26 @@ fn a_backend_that_is_not_here_is_refused_once_and_never_replaced() {
     world.desired.get_mut("a").unwrap().backend = Backend::Cpu;
     world.desired.get_mut("a").unwrap().device = 3;
     assert!(matches!(&actions(&world, secs(1))[..], [Action::Refuse { reason: "DeviceNotAvailable", .. }]));
+}
+
+#[test]
+fn a_file_with_another_sha256_is_never_started() {
+    let mut world = world(&["a"]);
+    world.desired.get_mut("a").unwrap().sha256 = Some("aa".into());
+    let with = |sha256: Option<&str>| FileState::Available {
+        path: "/m.gguf".into(),
+        mark: None,
+        sha256: sha256.map(str::to_owned),
+    };
+    world.files.insert("builtin:tinybee".into(), with(None));
+    assert!(matches!(plan(&world, Tick::ZERO, &TIMING(), 1).blocked["a"], Blocked::Waiting(_)));
+    world.files.insert("builtin:tinybee".into(), with(Some("bb")));
+    let refused = carry(&mut world, Tick::ZERO);
+    assert!(
+        matches!(&refused[..], [Action::Refuse { reason: "ChecksumMismatch", message, .. }] if message.contains("bb"))
+    );
+    world.files.insert("builtin:tinybee".into(), with(Some("aa")));
+    assert!(matches!(&actions(&world, Tick::ZERO)[..], [Action::Start { .. }]));
 }
 
 #[test]
@@ -301,9 +325,10 @@ fn a_file_that_no_worker_can_serve_is_tried_once_until_it_changes() {
     assert!(
         matches!(blocked, Blocked::Refused { reason: "InvalidModelFile", message } if message.contains("no tensor"))
     );
-    world
-        .files
-        .insert("builtin:tinybee".into(), FileState::Available { path: "/models/other.gguf".into(), mark: None });
+    world.files.insert(
+        "builtin:tinybee".into(),
+        FileState::Available { path: "/models/other.gguf".into(), mark: None, sha256: None },
+    );
     assert!(matches!(&carry(&mut world, secs(100_001))[..], [Action::Start { .. }]));
 }
 

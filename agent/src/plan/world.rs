@@ -22,6 +22,8 @@ pub struct Desired {
     pub template_hash: String,
     pub model_id: String,
     pub uri: String,
+    /// Of the model's file, where another one is not to be loaded.
+    pub sha256: Option<String>,
     pub backend: Backend,
     pub device: i32,
     pub slots: i32,
@@ -53,6 +55,7 @@ impl Desired {
             template_hash: spec.template_hash.clone(),
             model_id: spec.model.id.clone(),
             uri: spec.model.uri.clone(),
+            sha256: spec.model.files.first().and_then(|f| f.sha256.clone()),
             backend: spec.backend,
             device: spec.device,
             slots: spec.slots,
@@ -73,6 +76,8 @@ pub enum FileState {
         path: PathBuf,
         /// Another one: the file has changed.
         mark: Option<Mark>,
+        /// Once it was asked for and computed.
+        sha256: Option<String>,
     },
     Downloading(Download),
     /// It cannot be used; `reason` is a word of the contract's.

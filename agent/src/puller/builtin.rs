@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -15,11 +15,10 @@ use rbee_crds::{
 use rbee_model::builtin::{self, Builtin};
 use rbee_wire::ErrorCode;
 use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest, Sha256};
 
 use crate::{
     plan::FileState,
-    puller::{Entry, refused},
+    puller::{Entry, digest::sha256, refused},
 };
 
 /// Why a built-in model is not on disk.
@@ -57,12 +56,13 @@ pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
         uri: uri.to_owned(),
         revision: None,
         size_bytes: i64::try_from(model.bytes.len()).ok(),
+        sha256: Some(model.sha256.to_owned()),
         state: CacheState::Available,
         message: None,
         gguf,
         download: None,
     };
-    Entry { cached, state: FileState::Available { path, mark: None } }
+    Entry { cached, state: FileState::Available { path, mark: None, sha256: Some(model.sha256.to_owned()) } }
 }
 
 /// Writes a built-in model into `folder`, unless its whole file lies there.
@@ -72,7 +72,7 @@ pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
 pub fn materialize(model: &Builtin, folder: &Path) -> Result<PathBuf, BuiltinError> {
     // The hash is in the name: another version of the executable has another file.
     let path = folder.join(format!("{}-{}.gguf", model.name, &model.sha256[..12]));
-    if is_whole(&path, model) {
+    if is_whole(&path, model) && matches_hash(&path, model) {
         return Ok(path);
     }
     let failed = |source| BuiltinError::Write { path: path.clone(), source };
@@ -104,23 +104,13 @@ fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Cheap: a file of ours appears only whole, so its length suffices. Links are not followed.
+/// Links are not followed.
 fn is_whole(path: &Path, model: &Builtin) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == model.bytes.len() as u64)
 }
 
 fn matches_hash(path: &Path, model: &Builtin) -> bool {
-    let hash = || -> io::Result<String> {
-        let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex::encode(hasher.finalize())),
-                n => hasher.update(&buffer[..n]),
-            }
-        }
-    };
-    hash().is_ok_and(|h| h == model.sha256)
+    File::open(path).and_then(|file| sha256(file, || true)).is_ok_and(|hash| hash == model.sha256)
 }
 
 /// Bytes of the files in the hive's own folder.
@@ -161,6 +151,17 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         materialize(tinybee(), dir.path()).unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_file_with_a_flipped_bit_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = materialize(tinybee(), dir.path()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[500_000] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        materialize(tinybee(), dir.path()).unwrap();
+        assert!(fs::read(&path).unwrap() == tinybee().bytes);
     }
 
     #[test]

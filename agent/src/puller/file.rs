@@ -16,7 +16,7 @@ use rbee_wire::ErrorCode;
 
 use crate::{
     plan::FileState,
-    puller::{Entry, checkpoint, refused},
+    puller::{Entry, checkpoint, digest::sha256, refused},
 };
 
 /// A file or folder as it was when it was looked at.
@@ -26,6 +26,17 @@ pub struct Looked {
     /// Changes when the file does.
     mark: Option<Mark>,
     found: Result<(u64, Gguf), Refusal>,
+    digest: Digest,
+}
+
+/// The sha256 of a file.
+#[derive(Clone, Debug, PartialEq)]
+enum Digest {
+    /// Nobody asked yet.
+    Unknown,
+    Is(String),
+    /// There is none, and why.
+    Not(String),
 }
 
 /// By what a change of a file is noticed.
@@ -79,8 +90,34 @@ pub fn look(path: &Path, before: Option<Looked>) -> Looked {
         Some(before) if mark.is_some() && before.mark == mark && before.path == path => before,
         _ => {
             let found = if is_checkpoint { checkpoint::check(path) } else { check(path) };
-            Looked { path: path.to_owned(), mark, found }
+            Looked { path: path.to_owned(), mark, found, digest: Digest::Unknown }
         }
+    }
+}
+
+impl Looked {
+    /// Whether it has a sha256 that was not computed.
+    pub fn lacks_digest(&self) -> bool {
+        self.found.is_ok() && self.digest == Digest::Unknown
+    }
+
+    /// The same with its sha256, unless `go_on` says no. Takes as long as reading all of the file.
+    pub fn with_digest(mut self, go_on: impl Fn() -> bool) -> Self {
+        let shown = self.path.display();
+        self.digest = match checkpoint::is_checkpoint(&self.path) {
+            true => Digest::Not(format!("{shown}: a checkpoint has no sha256; leave spec.sha256 out")),
+            false => match open(&self.path).and_then(|file| sha256(file, go_on)) {
+                Ok(hash) => Digest::Is(hash),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => Digest::Unknown,
+                Err(e) => Digest::Not(format!("{shown}: cannot be read: {e}")),
+            },
+        };
+        self
+    }
+
+    /// Whether both are of the same file, unchanged.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.mark.is_some() && self.mark == other.mark && self.path == other.path
     }
 }
 
@@ -118,16 +155,22 @@ pub fn entry(uri: &str, looked: &Looked) -> Entry {
         Ok(found) => found.clone(),
         Err(r) => return refused(uri, r.state, r.code.camel(), r.message.clone()),
     };
+    let (sha256, message) = match &looked.digest {
+        Digest::Unknown => (None, None),
+        Digest::Is(hash) => (Some(hash.clone()), None),
+        Digest::Not(why) => (None, Some(why.clone())),
+    };
     let cached = CachedModel {
         uri: uri.to_owned(),
         revision: None,
         size_bytes: i64::try_from(bytes).ok(),
+        sha256: sha256.clone(),
         state: CacheState::Available,
-        message: None,
+        message,
         gguf: Some(gguf),
         download: None,
     };
-    Entry { cached, state: FileState::Available { path: looked.path.clone(), mark: looked.mark } }
+    Entry { cached, state: FileState::Available { path: looked.path.clone(), mark: looked.mark, sha256 } }
 }
 
 #[cfg(test)]
@@ -191,5 +234,25 @@ mod tests {
         assert!(look(&path, Some(same.clone())).found.is_ok());
         std::fs::write(&path, "other garbage").unwrap();
         assert!(look(&path, Some(same)).found.is_err());
+    }
+
+    #[test]
+    fn a_files_sha256_lasts_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, tinybee) = (dir.path().join("m.gguf"), rbee_model::builtin::get("tinybee").unwrap());
+        std::fs::write(&path, tinybee.bytes).unwrap();
+        let first = look(&path, None);
+        assert!(first.lacks_digest() && entry("file:///x", &first).cached.sha256.is_none());
+        assert!(first.clone().with_digest(|| false).lacks_digest(), "it was told to stop");
+        let known = first.clone().with_digest(|| true);
+        assert!(known.is_same(&first));
+        let again = look(&path, Some(known));
+        assert_eq!(entry("file:///x", &again).cached.sha256.as_deref(), Some(tinybee.sha256));
+        let mut bytes = tinybee.bytes.to_vec();
+        bytes[500_000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let changed = look(&path, Some(again.clone()));
+        assert!(changed.lacks_digest() && !changed.is_same(&again));
+        assert_ne!(entry("file:///x", &changed.with_digest(|| true)).cached.sha256.as_deref(), Some(tinybee.sha256));
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod builtin;
 mod checkpoint;
+mod digest;
 pub mod file;
 
 use std::{
@@ -18,7 +19,7 @@ use rbee_crds::{
 };
 use rbee_model::ModelRef;
 use rbee_wire::ErrorCode;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{plan::FileState, report::hive::CacheReport, sync::Mirror};
@@ -47,8 +48,10 @@ impl Puller {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut looked = BTreeMap::<String, Looked>::new();
+        let mut hashing = None;
         loop {
             let wanted = self.wanted();
+            let hashed: BTreeSet<String> = wanted.iter().filter(|(_, hash)| **hash).map(|(u, _)| u.clone()).collect();
             let folder = self.folder.clone();
             let round = tokio::task::spawn_blocking(move || round(wanted, looked, &folder));
             let entries;
@@ -60,8 +63,17 @@ impl Puller {
                 }
             };
             self.publish(entries);
+            if hashing.is_none() {
+                let next = looked.iter().find(|(uri, looked)| hashed.contains(*uri) && looked.lacks_digest());
+                hashing = next.map(|(uri, looked)| (uri.clone(), hash(looked.clone(), shutdown.clone())));
+            }
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                Some((uri, done)) = hashed_one(&mut hashing) => {
+                    if looked.get(&uri).is_some_and(|now| now.is_same(&done)) {
+                        looked.insert(uri, done);
+                    }
+                }
                 Ok(()) = self.models.changed() => {}
                 Ok(()) = self.assignments.changed() => {}
                 () = tokio::time::sleep(self.interval) => {}
@@ -69,13 +81,19 @@ impl Puller {
         }
     }
 
-    /// The references to look at: every `file:` Model, and what Assignments ask for.
-    fn wanted(&mut self) -> BTreeSet<String> {
+    /// The references to look at, every `file:` Model's and what Assignments ask for; and whether somebody asks for the file's sha256.
+    fn wanted(&mut self) -> BTreeMap<String, bool> {
         let models = self.models.borrow_and_update().clone();
         let assignments = self.assignments.borrow_and_update().clone();
-        let files = models.objects.values().map(|m| &m.spec.uri).filter(|u| u.starts_with("file:"));
+        let declared = models.objects.values().map(|m| (&m.spec.uri, m.spec.sha256.is_some()));
+        let declared = declared.filter(|(uri, _)| uri.starts_with("file:"));
         let assigned = assignments.objects.values().filter(|a| a.metadata.deletion_timestamp.is_none());
-        files.chain(assigned.map(|a| &a.spec.model.uri)).cloned().collect()
+        let assigned = assigned.map(|a| &a.spec.model).map(|m| (&m.uri, m.files.iter().any(|f| f.sha256.is_some())));
+        let mut wanted = BTreeMap::new();
+        for (uri, hash) in declared.chain(assigned) {
+            *wanted.entry(uri.clone()).or_default() |= hash;
+        }
+        wanted
     }
 
     fn publish(&self, entries: BTreeMap<String, Entry>) {
@@ -103,14 +121,33 @@ impl Puller {
     }
 }
 
+/// Computes a sha256 aside, one at a time: it reads all of a file.
+fn hash(looked: Looked, shutdown: CancellationToken) -> JoinHandle<Looked> {
+    tokio::task::spawn_blocking(move || looked.with_digest(|| !shutdown.is_cancelled()))
+}
+
+/// The reference whose sha256 was computed; None while none is.
+async fn hashed_one(hashing: &mut Option<(String, JoinHandle<Looked>)>) -> Option<(String, Looked)> {
+    let (_, task) = hashing.as_mut()?;
+    let done = task.await;
+    let (uri, _) = hashing.take()?;
+    match done {
+        Ok(looked) => Some((uri, looked)),
+        Err(e) => {
+            tracing::error!("computing the sha256 of {uri} failed: {e}");
+            None
+        }
+    }
+}
+
 /// Looks at each reference once.
 fn round(
-    wanted: BTreeSet<String>,
+    wanted: BTreeMap<String, bool>,
     mut before: BTreeMap<String, Looked>,
     folder: &std::path::Path,
 ) -> (BTreeMap<String, Entry>, BTreeMap<String, Looked>) {
     let (mut entries, mut after) = (BTreeMap::new(), BTreeMap::new());
-    for uri in wanted {
+    for uri in wanted.into_keys() {
         let entry = match uri.parse::<ModelRef>() {
             Err(e) => refused(&uri, CacheState::Invalid, ErrorCode::InvalidRequest.camel(), e.to_string()),
             Ok(ModelRef::Builtin(name)) => builtin::entry(&uri, &name, folder),
@@ -136,6 +173,7 @@ pub(crate) fn refused(uri: &str, state: CacheState, reason: &'static str, messag
         uri: uri.to_owned(),
         revision: None,
         size_bytes: None,
+        sha256: None,
         state,
         message: Some(message.clone()),
         gguf: None,

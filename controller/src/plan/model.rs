@@ -17,8 +17,6 @@ use rbee_model::{ModelRef, builtin};
 
 use super::{Note, fleet};
 
-/// The reason of a file whose sha256 is not the one that was asked for.
-pub const CHECKSUM_MISMATCH: &str = "ChecksumMismatch";
 /// At most so many hives are listed in status.
 const LISTED_HIVES: usize = 10;
 
@@ -104,7 +102,9 @@ fn resolve(model: &Model, current: &ModelStatus, ready: &[&Arc<Hive>]) -> (Resol
                 ready.iter().map(|h| (*h, report(h, &model.spec.uri))).collect();
             let hives = reports
                 .iter()
-                .filter_map(|(h, r)| r.map(|r| ModelHive { download: r.download.clone(), ..at_hive(h, r.state) }))
+                .filter_map(|(h, r)| {
+                    r.map(|r| ModelHive { download: r.download.clone(), ..at_hive(h, state(model, r)) })
+                })
                 .collect();
             return (resolve_file(model, &path, current, &reports), hives);
         }
@@ -125,7 +125,7 @@ fn resolve_builtin(model: &Model, name: &str) -> Resolution {
     };
     if let Some(expected) = model.spec.sha256.as_ref().filter(|s| *s != builtin.sha256) {
         let message = format!("builtin:{name} has sha256 {}, the spec asks for {expected}", builtin.sha256);
-        return Resolution::Refused { reason: CHECKSUM_MISMATCH, message };
+        return Resolution::Refused { reason: reason::CHECKSUM_MISMATCH, message };
     }
     Resolution::Found(Box::new(Found {
         file: ModelFile {
@@ -155,7 +155,9 @@ fn resolve_file(
         |state| reports.iter().filter_map(move |(h, r)| Some((name(h), (*r)?))).filter(move |(_, r)| r.state == state);
     // Of several that differ the one stays that replicas were placed by.
     let known = current.files.first().map(|f| f.size_bytes);
-    let mut available: Vec<_> = said(CacheState::Available).collect();
+    let there: Vec<_> = said(CacheState::Available).collect();
+    let mut available: Vec<_> =
+        there.iter().copied().filter(|(_, r)| state(model, r) == CacheState::Available).collect();
     available.sort_by_key(|(hive, r)| (known.is_none() || r.size_bytes != known, (*hive).to_owned()));
     if let Some((_, first)) = available.first() {
         let on: Vec<&str> = available.iter().map(|(hive, _)| *hive).take(LISTED_HIVES).collect();
@@ -168,6 +170,12 @@ fn resolve_file(
             gguf: first.gguf.clone(),
             available: format!("on {} of {} Ready hives: {}", available.len(), reports.len(), sorted(on).join(", ")),
         }));
+    }
+    let mut others: Vec<_> = there.iter().filter_map(|found| other_file(model, path, found)).collect();
+    // As long as one may still be the right one, nothing is refused.
+    others.sort_by_key(|other| !matches!(other, Resolution::Waiting(_)));
+    if let Some(other) = others.into_iter().next() {
+        return other;
     }
     if reports.is_empty() {
         return Resolution::Waiting(format!("no hive is Ready that could look for {path}"));
@@ -197,6 +205,33 @@ fn resolve_file(
         sorted(on).join(", ")
     );
     Resolution::Refused { reason: reason::MODEL_NOT_FOUND, message }
+}
+
+/// What a hive's report means for a Model that may ask for a sha256.
+fn state(model: &Model, report: &CachedModel) -> CacheState {
+    match (&model.spec.sha256, &report.sha256) {
+        (Some(wanted), Some(found)) if wanted != found && report.state == CacheState::Available => CacheState::Invalid,
+        (Some(_), None) if report.state == CacheState::Available => match report.message {
+            Some(_) => CacheState::Invalid,
+            None => CacheState::Downloading,
+        },
+        _ => report.state,
+    }
+}
+
+/// Why a file that is there is not the one that the Model asks for, or not yet known to be.
+fn other_file(model: &Model, path: &str, (hive, report): &(&str, &CachedModel)) -> Option<Resolution> {
+    let wanted = model.spec.sha256.as_ref()?;
+    Some(match (&report.sha256, &report.message) {
+        (Some(found), _) => {
+            let message = format!("hive {hive}: {path} has the sha256 {found}, the spec asks for {wanted}");
+            Resolution::Refused { reason: reason::CHECKSUM_MISMATCH, message }
+        }
+        (None, Some(why)) => {
+            Resolution::Refused { reason: reason::INVALID_REQUEST, message: format!("hive {hive}: {why}") }
+        }
+        (None, None) => Resolution::Waiting(format!("waiting for {hive} to compute the sha256 of {path}")),
+    })
 }
 
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {

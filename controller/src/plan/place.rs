@@ -54,6 +54,7 @@ impl Ground {
         let request = Request {
             worker: format!("{namespace}/{}", worker.metadata.name.as_deref().unwrap_or_default()),
             model_uri: template.model.uri.clone(),
+            model_sha256: template.model.files.first().and_then(|f| f.sha256.clone()),
             memory_bytes,
             backend: template.backend,
             device: template.device.and_then(|d| u32::try_from(d).ok()),

@@ -3,8 +3,8 @@
 //! A line that begins with `>` is a command; what follows is its answer.
 //!
 //! ```text
-//! > hive NAME [memory=BYTES] [label=K:V] [file=PATH|missing=PATH|invalid=PATH] [version=V]
-//! > model NAME URI [by=infer]      > worker NAME MODEL [replicas=N] [slots=N] [hive=H] [select=K:V] [backend=B] [memory=Q] …
+//! > hive NAME [memory=BYTES] [label=K:V] [file=PATH|missing=PATH|invalid=PATH [sha=SHA256]] [version=V]
+//! > model NAME URI [by=infer] [sha=SHA256]     > worker NAME MODEL [replicas=N] [slots=N] [hive=H] [select=K:V] [backend=B] [memory=Q] …
 //! > delete-worker NAME [gc]        > delete-hive NAME       > delete-model NAME
 //! > kill HIVE   > revive HIVE      > wait SECONDS           > restart-queen
 //! > act HIVE [fail=ASSIGNMENT]     > crash ASSIGNMENT MESSAGE
@@ -72,7 +72,7 @@ fn hive(world: &mut World, name: &str, options: &Options<'_>) {
     let old = world.hives.get(name).cloned();
     let mut hive = old.as_ref().map_or_else(|| Hive::new(name, Default::default()), |h| (**h).clone());
     let mut status = HiveStatus { version: Some("0.1.0".into()), ..hive.status.take().unwrap_or_default() };
-    let mut models = vec![];
+    let mut models: Vec<CachedModel> = vec![];
     let mut memory = 8_000_000_000;
     for (key, value) in options {
         let state = match *key {
@@ -89,6 +89,10 @@ fn hive(world: &mut World, name: &str, options: &Options<'_>) {
                 status.version = Some((*value).into());
                 continue;
             }
+            "sha" => {
+                models.last_mut().expect("a file before its sha256").sha256 = Some((*value).into());
+                continue;
+            }
             "file" => CacheState::Available,
             "missing" => CacheState::Missing,
             "invalid" => CacheState::Invalid,
@@ -98,6 +102,7 @@ fn hive(world: &mut World, name: &str, options: &Options<'_>) {
             uri: format!("file://{value}"),
             revision: None,
             size_bytes: (state == CacheState::Available).then_some(1_000_000),
+            sha256: None,
             state,
             message: (state == CacheState::Invalid)
                 .then(|| format!("{value} is no GGUF file: it begins with \"not \"")),
@@ -118,9 +123,10 @@ fn hive(world: &mut World, name: &str, options: &Options<'_>) {
 fn model(world: &mut World, name: &str, uri: &str, options: &Options<'_>) {
     let by = options.iter().find(|(key, _)| *key == "by").map(|(_, by)| ("rbee.dev/created-by", *by));
     let labels: BTreeMap<&str, &str> = by.into_iter().collect();
+    let sha = options.iter().find(|(key, _)| *key == "sha").map(|(_, sha)| *sha);
     let model: Model = serde_json::from_value(json!({
         "apiVersion": "rbee.dev/v1alpha1", "kind": "Model",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}, "spec": {"uri": uri},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}, "spec": {"uri": uri, "sha256": sha},
     }))
     .expect("a Model");
     let (name, model) = world.put(model);

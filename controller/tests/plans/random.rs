@@ -184,6 +184,7 @@ fn file(world: &mut World, name: &str, state: Option<CacheState>) {
         uri: FILE.into(),
         revision: None,
         size_bytes: Some(1000 + i64::from(name.as_bytes()[0])),
+        sha256: None,
         state,
         message: None,
         gguf: None,

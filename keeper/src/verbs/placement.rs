@@ -105,6 +105,7 @@ fn request(worker: &Worker, namespace: &str, model: &Model) -> Result<Request, S
     Ok(Request {
         worker: format!("{namespace}/{}", worker.metadata.name.as_deref().unwrap_or_default()),
         model_uri: model.spec.uri.clone(),
+        model_sha256: model.spec.sha256.clone(),
         memory_bytes: memory_need(spec, &gguf).map_err(|e| format!("spec.resources.memory: {e}"))?,
         backend: spec.backend(),
         device: spec.device.and_then(|d| u32::try_from(d).ok()),
@@ -162,6 +163,7 @@ mod tests {
         let request = Request {
             worker: "default/w".into(),
             model_uri: "builtin:tinybee".into(),
+            model_sha256: None,
             memory_bytes: 1 << 20,
             backend: Backend::Cpu,
             device: None,

@@ -9,8 +9,8 @@ impl From<&Hive> for HiveView {
     fn from(hive: &Hive) -> Self {
         let status = hive.status.clone().unwrap_or_default();
         let models = status.cache.map(|c| c.models).unwrap_or_default();
-        let state = |state| match state {
-            CacheState::Available => FileState::Available,
+        let state = |state, sha256| match state {
+            CacheState::Available => FileState::Available { sha256 },
             CacheState::Downloading | CacheState::Missing | CacheState::Invalid | CacheState::Failed => {
                 FileState::NotAvailable
             }
@@ -21,7 +21,7 @@ impl From<&Hive> for HiveView {
             unschedulable: hive.spec.unschedulable.unwrap_or(false),
             labels: hive.metadata.labels.clone().unwrap_or_default(),
             backends: status.backends.iter().map(BackendView::from).collect(),
-            files: models.into_iter().map(|m| (m.uri, state(m.state))).collect(),
+            files: models.into_iter().map(|m| (m.uri, state(m.state, m.sha256))).collect(),
         }
     }
 }

@@ -83,13 +83,21 @@ fn fit<'a>(request: &Request, hive: &'a HiveView, placed: &[Placed]) -> Result<C
     if !missing.is_empty() {
         return Err(Misfit::SelectorMismatch { missing });
     }
-    let file = hive.files.get(&request.model_uri);
-    if request.model_uri.starts_with("file:") && file != Some(&FileState::Available) {
+    let has_file = has_file(request, hive);
+    if request.model_uri.starts_with("file:") && !has_file {
         return Err(Misfit::ModelNotOnHive { uri: request.model_uri.clone() });
     }
     let (device, free_bytes) = device(request, hive, placed)?;
     let replicas = placed.iter().filter(|p| p.hive == hive.name && p.worker == request.worker).count();
-    Ok(Candidate { hive: &hive.name, device, replicas, has_file: file == Some(&FileState::Available), free_bytes })
+    Ok(Candidate { hive: &hive.name, device, replicas, has_file, free_bytes })
+}
+
+/// Whether the very file that is asked for lies there.
+fn has_file(request: &Request, hive: &HiveView) -> bool {
+    match hive.files.get(&request.model_uri) {
+        Some(FileState::Available { sha256 }) => request.model_sha256.is_none() || request.model_sha256 == *sha256,
+        Some(FileState::NotAvailable) | None => false,
+    }
 }
 
 /// The device asked for, else the one with most free memory; and how much that is.

@@ -22,7 +22,7 @@ pub enum Misfit {
         /// Labels that the hive lacks or has with another value.
         missing: BTreeMap<String, String>,
     },
-    /// A `file:` model whose file is not on this hive.
+    /// A `file:` model whose file is not on this hive, or another one is.
     ModelNotOnHive {
         uri: String,
     },

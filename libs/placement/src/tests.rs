@@ -28,6 +28,7 @@ fn request() -> Request {
     Request {
         worker: "default/story".into(),
         model_uri: "builtin:tinybee".into(),
+        model_sha256: None,
         memory_bytes: GB,
         backend: Backend::Cpu,
         device: None,
@@ -52,7 +53,7 @@ fn replicas_spread_then_follow_the_file_then_the_memory_then_the_name() {
     assert_eq!(place(&request(), &hives, &[placed("default/other", "a", GB)]), on("b"));
 
     let mut with_file = hive("b");
-    with_file.files.insert("builtin:tinybee".into(), FileState::Available);
+    with_file.files.insert("builtin:tinybee".into(), FileState::Available { sha256: None });
     let hives = [hive("a"), with_file];
     assert_eq!(place(&request(), &hives, &[placed("default/other", "b", 4 * GB)]), on("b"));
     assert_eq!(place(&request(), &hives, &[placed("default/story", "b", GB)]), on("a"));
@@ -94,6 +95,13 @@ fn every_refusal_says_what_is_missing() {
     let mut broken = hive("a");
     broken.files.insert("file:///m.gguf".into(), FileState::NotAvailable);
     assert_eq!(refusal(&file, &[broken], &[]).0, "ModelNotOnHive");
+    let with = |name: &str, sha256: Option<&str>| {
+        let state = FileState::Available { sha256: sha256.map(str::to_owned) };
+        HiveView { files: BTreeMap::from([("file:///m.gguf".into(), state)]), ..hive(name) }
+    };
+    let this = Request { model_sha256: Some("aa".into()), ..file };
+    assert_eq!(refusal(&this, &[with("a", Some("bb")), with("b", None)], &[]).0, "ModelNotOnHive");
+    assert_eq!(place(&this, &[with("a", Some("bb")), with("b", None), with("c", Some("aa"))], &[]), on("c"));
 
     let (code, message) = refusal(&request(), &[hive("a")], &[placed("default/x", "a", 8 * GB - 5)]);
     assert_eq!(code, "InsufficientMemory");
@@ -156,7 +164,10 @@ fn any_hive() -> impl Strategy<Value = HiveView> {
             ready,
             unschedulable,
             labels: labelled.then(|| ("zone".into(), "x".into())).into_iter().collect(),
-            files: file.then(|| ("builtin:tinybee".into(), FileState::Available)).into_iter().collect(),
+            files: file
+                .then(|| ("builtin:tinybee".into(), FileState::Available { sha256: None }))
+                .into_iter()
+                .collect(),
             backends: backends
                 .into_iter()
                 .map(|(name, memory)| BackendView {

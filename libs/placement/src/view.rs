@@ -11,6 +11,8 @@ pub struct Request {
     pub worker: String,
     /// The model's reference. `file:` goes only where the file is.
     pub model_uri: String,
+    /// Of its file, where another one would not do.
+    pub model_sha256: Option<String>,
     /// What is set aside for the replica, in bytes; see [`crate::memory_need`].
     pub memory_bytes: u64,
     pub backend: Backend,
@@ -36,9 +38,12 @@ pub struct HiveView {
 }
 
 /// Whether a hive has a model's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
-    Available,
+    Available {
+        /// If the hive computed it.
+        sha256: Option<String>,
+    },
     /// It is coming, missing or broken.
     NotAvailable,
 }
