@@ -24,6 +24,8 @@ pub enum Metric {
     Streams4,
     /// The same of 8.
     Streams8,
+    /// The same of 8 with prompts of about 256 tokens.
+    Chats8,
     /// How far apart the tokens of a stream come while a prompt of 2,000 tokens enters, as a multiple of how far they are alone: the 99th
     /// percentiles.
     Gap,
@@ -32,13 +34,14 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Start,
         Self::Decode,
         Self::Depth1024,
         Self::Prefill512,
         Self::Streams4,
         Self::Streams8,
+        Self::Chats8,
         Self::Gap,
         Self::Memory,
     ];
@@ -106,6 +109,7 @@ pub async fn measure(server: &Server, metric: Metric, settings: &Settings<'_>, r
         }
         Metric::Streams4 => streams(server, (0..4).map(short).collect()).await?,
         Metric::Streams8 => streams(server, (0..8).map(short).collect()).await?,
+        Metric::Chats8 => streams(server, (0..8).map(|n| text_of_tokens(seed + n, 256)).collect()).await?,
         Metric::Gap => gap(server, seed).await?,
         Metric::Memory => memory(&server.command.with_slots(4, 2048), settings.model, seed).await?,
     })

@@ -162,8 +162,9 @@ impl Loop<'_> {
     fn step(&mut self) -> bool {
         let needs = self.needs();
         let answers = needs.iter().filter(|&&need| need == Need::Token).count();
+        let prompts = needs.iter().filter(|need| need.rows() > 0).count();
         let left = needs.iter().map(Need::rows).sum();
-        let budget = if left > 0 { self.pace.rows(answers, left) } else { 0 };
+        let budget = if left > 0 { self.pace.rows(answers, prompts, left) } else { 0 };
         let given = plan::tokens(&needs, budget);
         let mut shares = Vec::with_capacity(needs.len());
         let mut chunks = Vec::with_capacity(needs.len());

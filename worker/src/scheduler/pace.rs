@@ -1,8 +1,9 @@
 //! How many tokens of prompts go into a step, from the times that earlier steps took. Pure.
 //!
 //! Alone, prompts get large steps for throughput, bounded by the time for which a cancel or a new request would have to wait. Beside
-//! running answers a step may take at most about twice as long as one without prompts, so that no stream stutters. Prompts that one
-//! step can hold may take more than that, now and then: they would else enter row by row, in steps that read all weights for few rows.
+//! running answers a step may take at most about twice as long as one without prompts, so that no stream stutters. There are two
+//! exceptions, as a prompt that enters row by row has all weights read for few rows. Prompts that one step can hold may take more than
+//! that, now and then; and where more prompts wait than answers run, their share grows with their number: more people wait for them.
 
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ const FIRST_ROWS: usize = 32;
 const FIRST_ROWS_BESIDE: usize = 8;
 /// Seconds of a step of prompts alone.
 const STEP_TIME: f64 = 0.6;
-/// Share of the time of a step without prompts that prompts may add. Below 1, as not every step takes as long as expected.
+/// Share of the time of a step without prompts that a prompt for each answer may add. Below 1, as not every step takes as long as expected.
 const ADDED: f64 = 0.65;
 /// Seconds that short prompts may add to steps beyond that, when none did so for a while.
 const MOST_SPARE: f64 = 0.5;
 /// Share of the time of steps without prompts that is spare again.
 const REGAINED: f64 = 0.25;
+/// How many times as much they may add where that many prompts wait for each answer, at most.
+const MOST_TIMES: f64 = 4.0;
 /// Weight of the newest observation.
 const NEWEST: f64 = 0.25;
 /// Rows from which on a step of prompts tells what a row takes; in smaller ones reading the weights dominates.
@@ -63,15 +66,16 @@ impl Pace {
         }
     }
 
-    /// Rows of prompts for the next step, beside `tokens` running answers, of `left` that are not computed.
-    pub fn rows(&mut self, tokens: usize, left: usize) -> usize {
+    /// Rows for the next step, beside `tokens` running answers, of `prompts` prompts with `left` rows that are not computed.
+    pub fn rows(&mut self, tokens: usize, prompts: usize, left: usize) -> usize {
         if tokens == 0 {
             // Nobody waits who could notice.
             (self.granted, self.spare) = (0, MOST_SPARE);
             return self.row.map_or(FIRST_ROWS, |row| rows_in(STEP_TIME, row).clamp(FIRST_ROWS / 2, MOST_ROWS));
         }
+        let most = ADDED * (prompts as f64 / tokens as f64).clamp(1.0, MOST_TIMES);
         let wanted = match (self.tokens, self.added_row.or(self.row)) {
-            (Some(alone), Some(row)) => rows_in(ADDED * alone, row),
+            (Some(alone), Some(row)) => rows_in((most * alone).min(STEP_TIME), row),
             _ => FIRST_ROWS_BESIDE,
         };
         // One quick step is no reason for a very long one.
@@ -106,17 +110,17 @@ mod tests {
     #[test]
     fn prompts_alone_get_large_steps_of_bounded_time() {
         let mut pace = Pace::default();
-        assert_eq!(pace.rows(0, LONG), FIRST_ROWS);
+        assert_eq!(pace.rows(0, 1, LONG), FIRST_ROWS);
         pace.observe(0, 64, ms(64.0));
-        assert_eq!(pace.rows(0, LONG), MOST_ROWS);
+        assert_eq!(pace.rows(0, 1, LONG), MOST_ROWS);
         let mut slow = Pace::default();
         slow.observe(0, 64, ms(640.0));
-        assert_eq!(slow.rows(0, LONG), 60);
+        assert_eq!(slow.rows(0, 1, LONG), 60);
         let mut slower = Pace::default();
         slower.observe(0, 64, ms(64_000.0));
-        assert_eq!(slower.rows(0, LONG), FIRST_ROWS / 2);
+        assert_eq!(slower.rows(0, 1, LONG), FIRST_ROWS / 2);
         slow.observe(0, 2, ms(400.0));
-        assert_eq!(slow.rows(0, LONG), 60, "a small step tells nothing about rows");
+        assert_eq!(slow.rows(0, 1, LONG), 60, "a small step tells nothing about rows");
     }
 
     #[test]
@@ -126,7 +130,7 @@ mod tests {
             pace.observe(1, 0, ms(alone));
             let mut took = alone;
             for _ in 0..40 {
-                let rows = pace.rows(1, LONG);
+                let rows = pace.rows(1, 1, LONG);
                 took = alone + row * rows as f64;
                 pace.observe(1, rows, ms(took));
             }
@@ -140,36 +144,54 @@ mod tests {
         let mut pace = Pace::default();
         pace.observe(1, 0, ms(50.0));
         pace.observe(1, 8, ms(50.0));
-        let grants: Vec<usize> = (0..4).map(|_| pace.rows(1, LONG)).collect();
+        let grants: Vec<usize> = (0..4).map(|_| pace.rows(1, 1, LONG)).collect();
         assert_eq!(grants, [8, 16, 32, 64]);
         pace.observe(1, 64, ms(50.0 + 64.0 * 40.0));
-        assert!(pace.rows(1, LONG) <= 4);
+        assert!(pace.rows(1, 1, LONG) <= 4);
     }
 
     #[test]
     fn short_prompts_enter_in_one_step_unless_others_just_did() {
         let mut pace = Pace::default();
         pace.observe(0, 64, ms(64.0));
-        assert_eq!(pace.rows(0, 64), MOST_ROWS);
+        assert_eq!(pace.rows(0, 1, 64), MOST_ROWS);
         pace.observe(1, 0, ms(20.0));
-        assert_eq!(pace.rows(1, 100), 100);
-        assert!(pace.rows(1, LONG) <= 2 * FIRST_ROWS_BESIDE, "a long one does not, not even its first rows");
+        assert_eq!(pace.rows(1, 1, 100), 100);
+        assert!(pace.rows(1, 1, LONG) <= 2 * FIRST_ROWS_BESIDE, "a long one does not, not even its first rows");
         pace.observe(1, 100, ms(20.0 + 490.0));
-        assert!(pace.rows(1, 100) <= 2 * FIRST_ROWS_BESIDE);
+        assert!(pace.rows(1, 1, 100) <= 2 * FIRST_ROWS_BESIDE);
         for _ in 0..100 {
             pace.observe(1, 0, ms(20.0));
         }
-        assert_eq!(pace.rows(1, 100), 100);
+        assert_eq!(pace.rows(1, 1, 100), 100);
+    }
+
+    #[test]
+    fn many_that_wait_get_more_than_few_that_are_answered() {
+        let after = |tokens: usize, prompts: usize| {
+            let mut pace = Pace::default();
+            pace.observe(tokens, 0, ms(20.0));
+            (0..40).fold(0, |_, _| {
+                let rows = pace.rows(tokens, prompts, LONG);
+                pace.observe(tokens, rows, ms(20.0 + rows as f64));
+                rows
+            })
+        };
+        assert!((10..20).contains(&after(1, 1)));
+        assert_eq!(after(4, 4), after(1, 1));
+        assert_eq!(after(7, 1), after(1, 1));
+        assert!(after(1, 7) >= 3 * after(1, 1));
+        assert_eq!(after(1, 7), after(1, 63));
     }
 
     #[test]
     fn a_long_prompt_leaves_nothing_spare_for_its_end() {
         let mut pace = Pace::default();
         pace.observe(0, 64, ms(64.0));
-        pace.rows(0, LONG);
+        pace.rows(0, 1, LONG);
         pace.observe(1, 0, ms(20.0));
         for left in (0..LONG).rev().step_by(10) {
-            let rows = pace.rows(1, left);
+            let rows = pace.rows(1, 1, left);
             assert!(rows <= 26, "{left}: {rows}");
             pace.observe(1, rows, ms(20.0 + rows as f64));
         }
