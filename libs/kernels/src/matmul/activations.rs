@@ -59,13 +59,15 @@ fn quantize_group<const PAIRS: bool>(numbers: &[f32; GROUP], out: &mut [u32], m:
             *q = round(x * inverse);
         }
     }
-    // Sums of the columns 0 and 1 of each four, then 2 and 3, in both halves.
-    let mut pairs = [[0i32; 2]; 2];
-    for (k, q) in quants.iter().enumerate() {
-        pairs[k / 16][k / 2 % 2] += q;
-    }
-    for (j, four) in quants.as_chunks::<4>().0.iter().enumerate() {
-        out[i * QUANT_WORDS + j] = u32::from_le_bytes(four.map(|q| q as i8 as u8));
+    // Sums of the columns 0 and 1 of each four, then 2 and 3, in both halves. By fours first, which vectors can do.
+    let fours = |half: usize| {
+        let half = quants[16 * half..16 * (half + 1)].as_chunks::<4>().0;
+        half.iter().fold([0; 4], |sums: [i32; 4], four| std::array::from_fn(|i| sums[i] + four[i]))
+    };
+    let pairs = [fours(0), fours(1)].map(|[a, b, c, d]| [a + b, c + d]);
+    let bytes = quants.map(|q| q as u8);
+    for (word, four) in out[i * QUANT_WORDS..][..QUANT_WORDS].iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*four);
     }
     let both = [pairs[0][0] + pairs[1][0], pairs[0][1] + pairs[1][1]];
     let sums = pairs.map(|p| p[0] + p[1]);
