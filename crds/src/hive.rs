@@ -98,7 +98,7 @@ pub struct CachedModel {
     pub revision: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
-    /// Of the file, once a Model asks for one.
+    /// Of a built-in model's file, and of another once a Model asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     pub state: CacheState,

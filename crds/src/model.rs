@@ -51,7 +51,8 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub filename: Option<String>,
-    /// The expected sha256 of the file, 64 hex digits; a file that has another is never loaded. A folder has none.
+    /// The expected sha256 of the file, 64 hex digits; a file that has another is not loaded. A folder of safetensors and one of its files
+    /// have none. Workers' replicas are replaced when it is given or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,

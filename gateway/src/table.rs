@@ -95,6 +95,8 @@ const STUCK: &[&str] = &[
     reason::HIVE_NOT_FOUND,
     reason::MODEL_NOT_FOUND,
     reason::INVALID_MODEL_FILE,
+    reason::CHECKSUM_MISMATCH,
+    reason::INVALID_REQUEST,
     reason::UNSUPPORTED_FORMAT,
     "SelectorMismatch",
     "ModelNotOnHive",

@@ -21,7 +21,7 @@ use crate::{
 };
 pub use preflight::{Blocked, Budget};
 pub use record::record;
-pub use world::{Desired, FileState, World};
+pub use world::{Desired, Digest, FileState, World};
 
 use world::sooner;
 

@@ -6,7 +6,7 @@ use rbee_crds::{Backend, hive::Download, hive::HiveBackend, reason};
 use rbee_model::memory;
 
 use crate::{
-    plan::world::{Desired, FileState, World},
+    plan::world::{Desired, Digest, FileState, World},
     supervise::state::{Hopeless, Phase, Replica, Stage},
 };
 
@@ -71,7 +71,7 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
             return Some(Blocked::Refused { reason, message: message.clone() });
         }
         Some(FileState::Available { sha256, .. }) => {
-            if let Some(blocked) = other_file(desired, sha256.as_deref()) {
+            if let Some(blocked) = other_file(desired, sha256) {
                 return Some(blocked);
             }
         }
@@ -93,15 +93,16 @@ pub fn check(desired: &Desired, world: &World, budget: &Budget) -> Option<Blocke
 }
 
 /// Another file than the one that is asked for is not loaded, and none before that is known.
-fn other_file(desired: &Desired, sha256: Option<&str>) -> Option<Blocked> {
-    let (uri, wanted) = (&desired.uri, desired.sha256.as_deref()?);
+fn other_file(desired: &Desired, sha256: &Digest) -> Option<Blocked> {
+    let (uri, wanted) = (&desired.uri, desired.sha256.as_ref()?);
     match sha256 {
-        None => Some(Blocked::Waiting(format!("computing the sha256 of {uri}"))),
-        Some(found) if found == wanted => None,
-        Some(found) => {
+        Digest::Unknown => Some(Blocked::Waiting(format!("computing the sha256 of {uri}"))),
+        Digest::Is(found) if found == wanted => None,
+        Digest::Is(found) => {
             let message = format!("{uri} has the sha256 {found}, wanted is {wanted}");
             Some(Blocked::Refused { reason: reason::CHECKSUM_MISMATCH, message })
         }
+        Digest::Not(why) => Some(Blocked::Refused { reason: reason::INVALID_REQUEST, message: why.clone() }),
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn cpu(free: i64) -> Vec<HiveBackend> {
 pub(crate) fn available() -> BTreeMap<String, FileState> {
     BTreeMap::from([(
         "builtin:tinybee".into(),
-        FileState::Available { path: "/models/bee.gguf".into(), mark: None, sha256: None },
+        FileState::Available { path: "/models/bee.gguf".into(), mark: None, sha256: Digest::Unknown },
     )])
 }
 
@@ -184,19 +184,20 @@ fn a_backend_that_is_not_here_is_refused_once_and_never_replaced() {
 fn a_file_with_another_sha256_is_never_started() {
     let mut world = world(&["a"]);
     world.desired.get_mut("a").unwrap().sha256 = Some("aa".into());
-    let with = |sha256: Option<&str>| FileState::Available {
-        path: "/m.gguf".into(),
-        mark: None,
-        sha256: sha256.map(str::to_owned),
-    };
-    world.files.insert("builtin:tinybee".into(), with(None));
+    let with = |sha256: Digest| FileState::Available { path: "/m.gguf".into(), mark: None, sha256 };
+    world.files.insert("builtin:tinybee".into(), with(Digest::Unknown));
     assert!(matches!(plan(&world, Tick::ZERO, &TIMING(), 1).blocked["a"], Blocked::Waiting(_)));
-    world.files.insert("builtin:tinybee".into(), with(Some("bb")));
+    world.files.insert("builtin:tinybee".into(), with(Digest::Is("bb".into())));
     let refused = carry(&mut world, Tick::ZERO);
     assert!(
         matches!(&refused[..], [Action::Refuse { reason: "ChecksumMismatch", message, .. }] if message.contains("bb"))
     );
-    world.files.insert("builtin:tinybee".into(), with(Some("aa")));
+    world.files.insert("builtin:tinybee".into(), with(Digest::Not("a checkpoint has none".into())));
+    let refused = carry(&mut world, secs(1));
+    assert!(
+        matches!(&refused[..], [Action::Refuse { reason: "InvalidRequest", message, .. }] if message.contains("has none"))
+    );
+    world.files.insert("builtin:tinybee".into(), with(Digest::Is("aa".into())));
     assert!(matches!(&actions(&world, Tick::ZERO)[..], [Action::Start { .. }]));
 }
 
@@ -327,7 +328,7 @@ fn a_file_that_no_worker_can_serve_is_tried_once_until_it_changes() {
     );
     world.files.insert(
         "builtin:tinybee".into(),
-        FileState::Available { path: "/models/other.gguf".into(), mark: None, sha256: None },
+        FileState::Available { path: "/models/other.gguf".into(), mark: None, sha256: Digest::Unknown },
     );
     assert!(matches!(&carry(&mut world, secs(100_001))[..], [Action::Start { .. }]));
 }

@@ -8,7 +8,7 @@ use rbee_crds::{
     names,
 };
 
-use crate::puller::file::Mark;
+use crate::puller::mark::Mark;
 use crate::supervise::state::{Key, Replica, Tick, Uid};
 
 /// What an Assignment asks of this hive, parsed once.
@@ -76,8 +76,7 @@ pub enum FileState {
         path: PathBuf,
         /// Another one: the file has changed.
         mark: Option<Mark>,
-        /// Once it was asked for and computed.
-        sha256: Option<String>,
+        sha256: Digest,
     },
     Downloading(Download),
     /// It cannot be used; `reason` is a word of the contract's.
@@ -85,6 +84,16 @@ pub enum FileState {
         reason: &'static str,
         message: String,
     },
+}
+
+/// The sha256 of a model's file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Digest {
+    /// Not asked for or not computed yet.
+    Unknown,
+    Is(String),
+    /// There is none, and why.
+    Not(String),
 }
 
 /// The hive as the plan sees it.

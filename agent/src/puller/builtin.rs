@@ -2,6 +2,7 @@
 //! the file sees all of it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -17,8 +18,8 @@ use rbee_wire::ErrorCode;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
-    plan::FileState,
-    puller::{Entry, digest::sha256, refused},
+    plan::{Digest, FileState},
+    puller::{Entry, digest::sha256, mark::Mark, refused},
 };
 
 /// Why a built-in model is not on disk.
@@ -43,10 +44,21 @@ impl BuiltinError {
     }
 }
 
-/// The model's place on disk; it is written there if it is not there yet.
-pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
+/// Files that were found to be whole, as they were then.
+pub type Whole = BTreeMap<PathBuf, Mark>;
+
+/// The model's place on disk; it is written there if it is not there yet, or not as it should be.
+pub fn entry(uri: &str, name: &str, folder: &Path, whole: &mut Whole) -> Entry {
     let wanted = builtin::get(name).ok_or_else(|| BuiltinError::Unknown(name.to_owned()));
-    let written = wanted.and_then(|model| materialize(model, folder).map(|path| (model, path)));
+    let written = wanted.and_then(|model| {
+        let path = path_of(model, folder);
+        let now = Mark::of(std::slice::from_ref(&path));
+        if now.is_none() || whole.get(&path).copied() != now {
+            let now = materialize(model, folder).map(|path| Mark::of(&[path]))?;
+            whole.extend(now.map(|now| (path.clone(), now)));
+        }
+        Ok((model, path))
+    });
     let (model, path) = match written {
         Ok(written) => written,
         Err(e) => return refused(uri, CacheState::Failed, e.code().camel(), e.to_string()),
@@ -62,7 +74,13 @@ pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
         gguf,
         download: None,
     };
-    Entry { cached, state: FileState::Available { path, mark: None, sha256: Some(model.sha256.to_owned()) } }
+    let (mark, sha256) = (whole.get(&path).copied(), Digest::Is(model.sha256.to_owned()));
+    Entry { cached, state: FileState::Available { path, mark, sha256 } }
+}
+
+/// The hash is in the name: another version of the executable has another file.
+fn path_of(model: &Builtin, folder: &Path) -> PathBuf {
+    folder.join(format!("{}-{}.gguf", model.name, &model.sha256[..12]))
 }
 
 /// Writes a built-in model into `folder`, unless its whole file lies there.
@@ -70,8 +88,7 @@ pub fn entry(uri: &str, name: &str, folder: &Path) -> Entry {
 /// # Errors
 /// What could not be written, with its path.
 pub fn materialize(model: &Builtin, folder: &Path) -> Result<PathBuf, BuiltinError> {
-    // The hash is in the name: another version of the executable has another file.
-    let path = folder.join(format!("{}-{}.gguf", model.name, &model.sha256[..12]));
+    let path = path_of(model, folder);
     if is_whole(&path, model) && matches_hash(&path, model) {
         return Ok(path);
     }
@@ -110,7 +127,7 @@ fn is_whole(path: &Path, model: &Builtin) -> bool {
 }
 
 fn matches_hash(path: &Path, model: &Builtin) -> bool {
-    File::open(path).and_then(|file| sha256(file, || true)).is_ok_and(|hash| hash == model.sha256)
+    File::open(path).and_then(|file| sha256(file, || true)).is_ok_and(|hash| hash.as_deref() == Some(model.sha256))
 }
 
 /// Bytes of the files in the hive's own folder.
@@ -160,8 +177,15 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[500_000] ^= 1;
         fs::write(&path, bytes).unwrap();
-        materialize(tinybee(), dir.path()).unwrap();
+        let (mut whole, before) = (Whole::new(), fs::metadata(&path).unwrap().ino());
+        let repaired = entry("builtin:tinybee", "tinybee", dir.path(), &mut whole);
         assert!(fs::read(&path).unwrap() == tinybee().bytes);
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+        assert_eq!(entry("builtin:tinybee", "tinybee", dir.path(), &mut whole), repaired);
+        fs::write(&path, "damaged again").unwrap();
+        let again = entry("builtin:tinybee", "tinybee", dir.path(), &mut whole);
+        assert!(fs::read(&path).unwrap() == tinybee().bytes);
+        assert_ne!(again, repaired, "another file: who gave up tries again");
     }
 
     #[test]
@@ -180,11 +204,12 @@ mod tests {
     #[test]
     fn what_cannot_be_written_says_where() {
         let missing = Path::new("/nonexistent/models");
-        let Entry { cached, state } = entry("builtin:tinybee", "tinybee", missing);
+        let whole = &mut Whole::new();
+        let Entry { cached, state } = entry("builtin:tinybee", "tinybee", missing, whole);
         assert_eq!(cached.state, CacheState::Failed);
         assert!(cached.message.unwrap().contains("/nonexistent/models"));
         assert!(matches!(state, FileState::Refused { reason: "DownloadFailed", .. }));
-        let unknown = entry("builtin:x", "x", missing);
+        let unknown = entry("builtin:x", "x", missing, whole);
         assert!(matches!(unknown.state, FileState::Refused { reason: "ModelNotFound", .. }));
     }
 }

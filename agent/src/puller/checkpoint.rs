@@ -1,15 +1,49 @@
 //! A checkpoint's folder as a model: `config.json`, `tokenizer.json` and safetensors, looked at where they lie.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use rbee_crds::{hive::CacheState, model::Gguf};
-use rbee_model::checkpoint::{Checkpoint, CheckpointError, ConfigError, Folder, Problem, is_weights};
+use rbee_model::checkpoint::{
+    Checkpoint, CheckpointError, ConfigError, FILE_NAME, Folder, Problem, is_weights, pooling,
+};
+use rbee_model::safetensors::Index;
 use rbee_wire::ErrorCode;
 
 use super::file::{Refusal, open};
 
 /// Without it no text becomes tokens.
 const TOKENIZER: &str = "tokenizer.json";
+/// What a worker reads of a checkpoint, besides the weights.
+const FILES: [&str; 7] = [
+    FILE_NAME,
+    pooling::FILE_NAME,
+    TOKENIZER,
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    Index::FILE_NAME,
+    "model.safetensors",
+];
+
+/// The files that make a checkpoint what it is: a change of one of them is a change of the model.
+pub(super) struct Files(pub Vec<PathBuf>);
+
+impl Files {
+    /// As far as they are known before the checkpoint is looked at.
+    pub fn of(path: &Path) -> Self {
+        let (folder, named) = folder_of(path);
+        Self(FILES.into_iter().chain(named).map(|name| folder.join(name)).collect())
+    }
+
+    fn add(&mut self, file: PathBuf) {
+        if !self.0.contains(&file) {
+            self.0.push(file);
+        }
+    }
+}
 
 /// Whether a path is a checkpoint's: a folder, or one of its files of weights.
 pub(super) fn is_checkpoint(path: &Path) -> bool {
@@ -17,17 +51,24 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
 }
 
 /// The folder of a checkpoint, and the file in it that was named.
-pub(super) fn folder_of(path: &Path) -> (&Path, Option<&str>) {
+fn folder_of(path: &Path) -> (&Path, Option<&str>) {
     match path.parent() {
         Some(parent) if !path.is_dir() => (parent, path.file_name().and_then(|name| name.to_str())),
         _ => (path, None),
     }
 }
 
-/// The bytes of the weights and the model's shape.
-pub(super) fn check(path: &Path) -> Result<(u64, Gguf), Refusal> {
+/// The bytes of the weights and the model's shape. All files that this depends on are added to `files`.
+pub(super) fn check(path: &Path, files: &mut Files) -> Result<(u64, Gguf), Refusal> {
     let (folder, named) = folder_of(path);
-    let checkpoint = Checkpoint::read(&OnDisk(folder), named).map_err(|e| refusal(folder, &e))?;
+    let checkpoint = match Checkpoint::read(&OnDisk(folder), named) {
+        Ok(checkpoint) => checkpoint,
+        Err(e) => {
+            files.add(folder.join(&e.file));
+            return Err(refusal(folder, named, &e));
+        }
+    };
+    checkpoint.weights.iter().for_each(|w| files.add(folder.join(&w.name)));
     if !folder.join(TOKENIZER).is_file() {
         let message = format!("{}: {TOKENIZER} is missing; the tokenizer is read from it alone", folder.display());
         return Err(Refusal { state: CacheState::Invalid, code: ErrorCode::InvalidModelFile, message });
@@ -35,11 +76,12 @@ pub(super) fn check(path: &Path) -> Result<(u64, Gguf), Refusal> {
     Ok((checkpoint.bytes(), Gguf::from(&checkpoint.summary())))
 }
 
-fn refusal(folder: &Path, error: &CheckpointError) -> Refusal {
+fn refusal(folder: &Path, named: Option<&str>, error: &CheckpointError) -> Refusal {
+    if let Some(path) = named.map(|name| folder.join(name)).filter(|path| !path.exists()) {
+        let message = format!("{}: there is no such file on this hive", path.display());
+        return Refusal { state: CacheState::Missing, code: ErrorCode::ModelNotFound, message };
+    }
     let (state, code) = match &error.problem {
-        Problem::Open(e) if e.kind() == io::ErrorKind::NotFound && !folder.exists() => {
-            (CacheState::Missing, ErrorCode::ModelNotFound)
-        }
         Problem::Unsupported(_) | Problem::Config(ConfigError::Class { .. } | ConfigError::Unsupported { .. }) => {
             (CacheState::Invalid, ErrorCode::UnsupportedFormat)
         }
@@ -52,6 +94,11 @@ struct OnDisk<'a>(&'a Path);
 
 impl Folder for OnDisk<'_> {
     type File = File;
+    type Kept = ();
+
+    fn has(&self, name: &str) -> bool {
+        self.0.join(name).exists()
+    }
 
     fn open(&self, name: &str) -> io::Result<(File, u64)> {
         let file = open(&self.0.join(name))?;
@@ -62,9 +109,13 @@ impl Folder for OnDisk<'_> {
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    fn keep(&self, _: File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
         let entries = std::fs::read_dir(self.0).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     }
 }
 
@@ -105,8 +156,36 @@ mod tests {
         assert_eq!((gguf.architecture.as_deref(), gguf.layer_count), (Some("llama"), Some(3)));
         assert_eq!(gguf.quantization.as_deref(), Some("BF16"));
         assert_eq!(said(&dir.path().join("model.safetensors")).state, CacheState::Available);
-        assert_eq!(said(&dir.path().join("gone/model.safetensors")).state, CacheState::Missing);
+        for gone in ["gone/model.safetensors", "typo.safetensors"] {
+            let (state, message) = refused(&dir.path().join(gone));
+            assert!(state == CacheState::Missing && message.contains(gone), "{message}");
+        }
         write(dir.path(), "config.json", CONFIG.replace("LlamaFor", "RwkvFor").as_bytes());
         assert!(refused(dir.path()).1.contains("RwkvForCausalLM"));
+    }
+
+    #[test]
+    fn what_changes_in_a_folder_counts_if_a_worker_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "config.json", CONFIG.as_bytes());
+        write(dir.path(), "tokenizer.json", b"{}");
+        let index = r#"{"weight_map": {"a": "1.safetensors"}}"#;
+        write(dir.path(), "model.safetensors.index.json", index.as_bytes());
+        let state = |looked: &crate::puller::file::Looked| entry("file:///x", looked).cached.state;
+        // A file that only the index names: it is known from the first look on.
+        let missing = look(dir.path(), None);
+        let missing = look(dir.path(), Some(missing));
+        assert_eq!(state(&missing), CacheState::Invalid);
+        write(dir.path(), "1.safetensors", &weights());
+        let there = look(dir.path(), Some(missing));
+        assert_eq!(state(&there), CacheState::Available);
+        let settled = look(dir.path(), Some(there));
+        let again = look(dir.path(), Some(settled.clone()));
+        assert!(again.is_same(&settled));
+        write(dir.path(), "notes.txt", b"nobody reads them");
+        assert!(look(dir.path(), Some(again.clone())).is_same(&settled));
+        std::fs::create_dir(dir.path().join("1_Pooling")).unwrap();
+        write(dir.path(), "1_Pooling/config.json", b"{}");
+        assert_eq!(state(&look(dir.path(), Some(again))), CacheState::Invalid);
     }
 }

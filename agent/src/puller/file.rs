@@ -2,9 +2,10 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rbee_crds::{
@@ -15,38 +16,31 @@ use rbee_model::{format, gguf::Header};
 use rbee_wire::ErrorCode;
 
 use crate::{
-    plan::FileState,
-    puller::{Entry, checkpoint, digest::sha256, refused},
+    plan::{Digest, FileState},
+    puller::{
+        Entry,
+        checkpoint::{self, Files},
+        digest::sha256,
+        mark::Mark,
+        refused,
+    },
 };
 
-/// A file or folder as it was when it was looked at.
+/// A file whose sha256 could not be read is read again after so long.
+const READ_AGAIN: Duration = Duration::from_secs(30);
+
+/// A file or a checkpoint as it was when it was looked at.
 #[derive(Clone, Debug)]
 pub struct Looked {
     path: PathBuf,
-    /// Changes when the file does.
+    /// What it consists of, as far as it is known.
+    files: Vec<PathBuf>,
+    /// None: it is to be looked at again.
     mark: Option<Mark>,
     found: Result<(u64, Gguf), Refusal>,
     digest: Digest,
-}
-
-/// The sha256 of a file.
-#[derive(Clone, Debug, PartialEq)]
-enum Digest {
-    /// Nobody asked yet.
-    Unknown,
-    Is(String),
-    /// There is none, and why.
-    Not(String),
-}
-
-/// By what a change of a file is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    /// Why the digest is not known, and since when.
+    unreadable: Option<(String, Instant)>,
 }
 
 /// Why a path is no model.
@@ -57,61 +51,63 @@ pub(super) struct Refusal {
     pub message: String,
 }
 
-impl Mark {
-    fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|m| Self {
-            device: m.dev(),
-            inode: m.ino(),
-            bytes: m.len(),
-            modified: (m.mtime(), m.mtime_nsec()),
-            changed: (m.ctime(), m.ctime_nsec()),
-        })
-    }
-
-    /// Of a folder with all that lies in it.
-    fn of_folder(path: &Path) -> Option<Self> {
-        let inside = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| Self::of(&entry.path()));
-        inside.fold(Self::of(path), |all, one| {
-            all.map(|all| Self {
-                bytes: all.bytes.wrapping_add(one.bytes),
-                modified: all.modified.max(one.modified),
-                changed: all.changed.max(one.changed),
-                ..all
-            })
-        })
-    }
-}
-
-/// Looks at a file or a checkpoint's folder. Headers are read only if it is not what was looked at before.
+/// Looks at a file or a checkpoint. Headers are read only if it is not what was looked at before.
 pub fn look(path: &Path, before: Option<Looked>) -> Looked {
+    let before = before.filter(|before| before.path == path);
     let is_checkpoint = checkpoint::is_checkpoint(path);
-    let mark = if is_checkpoint { Mark::of_folder(checkpoint::folder_of(path).0) } else { Mark::of(path) };
-    match before {
-        Some(before) if mark.is_some() && before.mark == mark && before.path == path => before,
-        _ => {
-            let found = if is_checkpoint { checkpoint::check(path) } else { check(path) };
-            Looked { path: path.to_owned(), mark, found, digest: Digest::Unknown }
-        }
+    let known = match &before {
+        Some(before) => before.files.clone(),
+        None if is_checkpoint => Files::of(path).0,
+        None => vec![path.to_owned()],
+    };
+    // Before anything is read: what changes from here on is noticed the next time.
+    let mark = Mark::of(&known);
+    if let Some(before) = before
+        && mark.is_some()
+        && before.mark == mark
+    {
+        return before;
     }
+    let (found, files) = if is_checkpoint {
+        let mut files = Files::of(path);
+        (checkpoint::check(path, &mut files), files.0)
+    } else {
+        (check(path), vec![path.to_owned()])
+    };
+    // Of files that were found only now there is no mark.
+    let mark = mark.filter(|_| files == known);
+    Looked { path: path.to_owned(), files, mark, found, digest: Digest::Unknown, unreadable: None }
 }
 
 impl Looked {
-    /// Whether it has a sha256 that was not computed.
+    /// Whether it has a sha256 that is to be computed.
     pub fn lacks_digest(&self) -> bool {
-        self.found.is_ok() && self.digest == Digest::Unknown
+        let again = self.unreadable.as_ref().is_none_or(|(_, since)| since.elapsed() > READ_AGAIN);
+        self.found.is_ok() && self.mark.is_some() && self.digest == Digest::Unknown && again
     }
 
-    /// The same with its sha256, unless `go_on` says no. Takes as long as reading all of the file.
+    /// The same with its sha256, unless `go_on` says no or it has changed. Takes as long as reading all of the file.
     pub fn with_digest(mut self, go_on: impl Fn() -> bool) -> Self {
         let shown = self.path.display();
-        self.digest = match checkpoint::is_checkpoint(&self.path) {
-            true => Digest::Not(format!("{shown}: a checkpoint has no sha256; leave spec.sha256 out")),
-            false => match open(&self.path).and_then(|file| sha256(file, go_on)) {
-                Ok(hash) => Digest::Is(hash),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => Digest::Unknown,
-                Err(e) => Digest::Not(format!("{shown}: cannot be read: {e}")),
-            },
+        if checkpoint::is_checkpoint(&self.path) {
+            self.digest = Digest::Not(format!("{shown}: a checkpoint has no sha256; leave spec.sha256 out"));
+            return self;
+        }
+        let hash = || {
+            let file = open(&self.path)?;
+            let metadata = file.metadata()?;
+            let bytes = metadata.len();
+            match Some(Mark::of_open(metadata)) == self.mark {
+                true => sha256(file.take(bytes), go_on),
+                false => Ok(None),
+            }
         };
+        self.unreadable = None;
+        match hash() {
+            Ok(Some(hash)) => self.digest = Digest::Is(hash),
+            Ok(None) => {}
+            Err(e) => self.unreadable = Some((format!("{shown}: cannot be read: {e}"), Instant::now())),
+        }
         self
     }
 
@@ -155,6 +151,9 @@ pub fn entry(uri: &str, looked: &Looked) -> Entry {
         Ok(found) => found.clone(),
         Err(r) => return refused(uri, r.state, r.code.camel(), r.message.clone()),
     };
+    if let Some((why, _)) = &looked.unreadable {
+        return refused(uri, CacheState::Failed, ErrorCode::InvalidModelFile.camel(), why.clone());
+    }
     let (sha256, message) = match &looked.digest {
         Digest::Unknown => (None, None),
         Digest::Is(hash) => (Some(hash.clone()), None),
@@ -164,13 +163,14 @@ pub fn entry(uri: &str, looked: &Looked) -> Entry {
         uri: uri.to_owned(),
         revision: None,
         size_bytes: i64::try_from(bytes).ok(),
-        sha256: sha256.clone(),
+        sha256,
         state: CacheState::Available,
         message,
         gguf: Some(gguf),
         download: None,
     };
-    Entry { cached, state: FileState::Available { path: looked.path.clone(), mark: looked.mark, sha256 } }
+    let (path, mark, sha256) = (looked.path.clone(), looked.mark, looked.digest.clone());
+    Entry { cached, state: FileState::Available { path, mark, sha256 } }
 }
 
 #[cfg(test)]

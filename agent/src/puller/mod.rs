@@ -5,9 +5,11 @@ pub mod builtin;
 mod checkpoint;
 mod digest;
 pub mod file;
+pub mod mark;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -20,7 +22,7 @@ use rbee_crds::{
 use rbee_model::ModelRef;
 use rbee_wire::ErrorCode;
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{plan::FileState, report::hive::CacheReport, sync::Mirror};
 use file::Looked;
@@ -47,31 +49,32 @@ pub struct Puller {
 impl Puller {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut looked = BTreeMap::<String, Looked>::new();
-        let mut hashing = None;
+        let (mut known, mut hashing) = (Known::default(), None::<Hashing>);
         loop {
             let wanted = self.wanted();
-            let hashed: BTreeSet<String> = wanted.iter().filter(|(_, hash)| **hash).map(|(u, _)| u.clone()).collect();
             let folder = self.folder.clone();
-            let round = tokio::task::spawn_blocking(move || round(wanted, looked, &folder));
+            let uris = wanted.keys().cloned().collect();
+            let round = tokio::task::spawn_blocking(move || round(uris, known, &folder));
             let entries;
-            (entries, looked) = match round.await {
+            (entries, known) = match round.await {
                 Ok(done) => done,
                 Err(e) => {
                     tracing::error!("looking at models failed: {e}");
-                    (BTreeMap::new(), BTreeMap::new())
+                    Default::default()
                 }
             };
             self.publish(entries);
+            let is_wanted = |uri: &str| wanted.get(uri).copied().unwrap_or_default();
+            hashing.take_if(|h| !is_wanted(&h.uri) || !known.files.get(&h.uri).is_some_and(|now| now.is_same(&h.of)));
             if hashing.is_none() {
-                let next = looked.iter().find(|(uri, looked)| hashed.contains(*uri) && looked.lacks_digest());
-                hashing = next.map(|(uri, looked)| (uri.clone(), hash(looked.clone(), shutdown.clone())));
+                hashing = known.next_to_hash(is_wanted).map(|(uri, of)| Hashing::start(uri, of, &shutdown));
+                known.last_hashed = hashing.as_ref().map_or_else(String::new, |h| h.uri.clone());
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some((uri, done)) = hashed_one(&mut hashing) => {
-                    if looked.get(&uri).is_some_and(|now| now.is_same(&done)) {
-                        looked.insert(uri, done);
+                Some((uri, done)) = Hashing::done(&mut hashing) => {
+                    if known.files.get(&uri).is_some_and(|now| now.is_same(&done)) {
+                        known.files.insert(uri, done);
                     }
                 }
                 Ok(()) = self.models.changed() => {}
@@ -121,40 +124,62 @@ impl Puller {
     }
 }
 
-/// Computes a sha256 aside, one at a time: it reads all of a file.
-fn hash(looked: Looked, shutdown: CancellationToken) -> JoinHandle<Looked> {
-    tokio::task::spawn_blocking(move || looked.with_digest(|| !shutdown.is_cancelled()))
+/// What earlier rounds found.
+#[derive(Default)]
+struct Known {
+    files: BTreeMap<String, Looked>,
+    builtin: builtin::Whole,
+    /// The reference whose sha256 was computed last.
+    last_hashed: String,
 }
 
-/// The reference whose sha256 was computed; None while none is.
-async fn hashed_one(hashing: &mut Option<(String, JoinHandle<Looked>)>) -> Option<(String, Looked)> {
-    let (_, task) = hashing.as_mut()?;
-    let done = task.await;
-    let (uri, _) = hashing.take()?;
-    match done {
-        Ok(looked) => Some((uri, looked)),
-        Err(e) => {
-            tracing::error!("computing the sha256 of {uri} failed: {e}");
-            None
-        }
+impl Known {
+    /// The next file whose sha256 is wanted, in turn: one that changes all the time keeps no other waiting.
+    fn next_to_hash(&self, is_wanted: impl Fn(&str) -> bool) -> Option<(String, Looked)> {
+        let after = self.files.range::<str, _>((Bound::Excluded(&*self.last_hashed), Bound::Unbounded));
+        let mut candidates = after.chain(&self.files);
+        let next = candidates.find(|(uri, looked)| is_wanted(uri) && looked.lacks_digest());
+        next.map(|(uri, looked)| (uri.clone(), looked.clone()))
+    }
+}
+
+/// A sha256 that is computed aside, as it reads all of a file. Dropping it ends that.
+struct Hashing {
+    uri: String,
+    of: Looked,
+    task: JoinHandle<Looked>,
+    _stop: DropGuard,
+}
+
+impl Hashing {
+    fn start(uri: String, of: Looked, shutdown: &CancellationToken) -> Self {
+        let stop = shutdown.child_token();
+        let (looked, stopped) = (of.clone(), stop.clone());
+        let task = tokio::task::spawn_blocking(move || looked.with_digest(|| !stopped.is_cancelled()));
+        Self { uri, of, task, _stop: stop.drop_guard() }
+    }
+
+    /// The reference whose sha256 was computed; None while none is.
+    async fn done(hashing: &mut Option<Self>) -> Option<(String, Looked)> {
+        let done = (&mut hashing.as_mut()?.task).await;
+        let uri = hashing.take()?.uri;
+        let failed = |e| tracing::error!("computing the sha256 of {uri} failed: {e}");
+        let looked = done.map_err(failed).ok()?;
+        Some((uri, looked))
     }
 }
 
 /// Looks at each reference once.
-fn round(
-    wanted: BTreeMap<String, bool>,
-    mut before: BTreeMap<String, Looked>,
-    folder: &std::path::Path,
-) -> (BTreeMap<String, Entry>, BTreeMap<String, Looked>) {
-    let (mut entries, mut after) = (BTreeMap::new(), BTreeMap::new());
-    for uri in wanted.into_keys() {
+fn round(wanted: BTreeSet<String>, mut before: Known, folder: &std::path::Path) -> (BTreeMap<String, Entry>, Known) {
+    let (mut entries, mut files) = (BTreeMap::new(), BTreeMap::new());
+    for uri in wanted {
         let entry = match uri.parse::<ModelRef>() {
             Err(e) => refused(&uri, CacheState::Invalid, ErrorCode::InvalidRequest.camel(), e.to_string()),
-            Ok(ModelRef::Builtin(name)) => builtin::entry(&uri, &name, folder),
+            Ok(ModelRef::Builtin(name)) => builtin::entry(&uri, &name, folder, &mut before.builtin),
             Ok(ModelRef::File(path)) => {
-                let looked = file::look(path.as_ref(), before.remove(&uri));
+                let looked = file::look(path.as_ref(), before.files.remove(&uri));
                 let entry = file::entry(&uri, &looked);
-                after.insert(uri.clone(), looked);
+                files.insert(uri.clone(), looked);
                 entry
             }
             Ok(ModelRef::Hub { .. } | ModelRef::Https(_)) => {
@@ -164,7 +189,7 @@ fn round(
         };
         entries.insert(uri, entry);
     }
-    (entries, after)
+    (entries, Known { files, ..before })
 }
 
 /// A model that cannot be used, with the reason in both places.
@@ -180,4 +205,54 @@ pub(crate) fn refused(uri: &str, state: CacheState, reason: &'static str, messag
         download: None,
     };
     Entry { cached, state: FileState::Refused { reason, message } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(name: &str, path: &std::path::Path, sha256: Option<&str>) -> Arc<Model> {
+        let spec = serde_json::json!({"uri": format!("file://{}", path.display()), "sha256": sha256});
+        let model = serde_json::json!({"apiVersion": "rbee.dev/v1alpha1", "kind": "Model", "metadata": {"name": name}, "spec": spec});
+        Arc::new(serde_json::from_value(model).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_sha256_that_is_asked_for_is_told_and_again_when_the_file_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let tinybee = rbee_model::builtin::get("tinybee").unwrap();
+        let (asked, not_asked) = (dir.path().join("asked.gguf"), dir.path().join("not.gguf"));
+        for path in [&asked, &not_asked] {
+            std::fs::write(path, tinybee.bytes).unwrap();
+        }
+        // Two Models of one file, one of which does not care.
+        let objects = [
+            ("a", model("a", &asked, None)),
+            ("b", model("b", &asked, Some("0"))),
+            ("c", model("c", &not_asked, None)),
+        ];
+        let objects = Arc::new(objects.map(|(name, model)| (name.to_owned(), model)).into());
+        let (_models, models) = watch::channel(Mirror { objects, lists: 1 });
+        let (_assignments, assignments) = watch::channel(Mirror::default());
+        let (files, _files) = watch::channel(Arc::default());
+        let (report, mut reports) = watch::channel(CacheReport::default());
+        let interval = Duration::from_millis(20);
+        let puller = Puller { folder: dir.path().to_owned(), models, assignments, files, report, interval };
+        let end = CancellationToken::new();
+        let running = tokio::spawn(puller.run(end.clone()));
+        let sha256 = |report: &CacheReport, path: &std::path::Path| {
+            let uri = format!("file://{}", path.display());
+            report.models.iter().find(|m| m.uri == uri).and_then(|m| m.sha256.clone())
+        };
+        let first = reports.wait_for(|r| sha256(r, &asked).is_some()).await.unwrap().clone();
+        assert_eq!(sha256(&first, &asked).as_deref(), Some(tinybee.sha256));
+        assert_eq!(sha256(&first, &not_asked), None);
+        let mut bytes = tinybee.bytes.to_vec();
+        bytes[500_000] ^= 1;
+        std::fs::write(&asked, bytes).unwrap();
+        let changed = |r: &CacheReport| sha256(r, &asked).is_some_and(|hash| hash != tinybee.sha256);
+        reports.wait_for(changed).await.unwrap();
+        end.cancel();
+        running.await.unwrap();
+    }
 }

@@ -9,6 +9,7 @@ use rbee_wire::worker::Health;
 use crate::{
     adopt::state_file::Saved,
     plan::Desired,
+    puller::mark::Mark,
     supervise::{
         failure::Ended,
         observe::{NotStarted, Silence},
@@ -21,6 +22,8 @@ use crate::{
 pub struct StartOrder {
     pub desired: Desired,
     pub model: PathBuf,
+    /// Of the model's file as it was when it was found to be the right one.
+    pub mark: Option<Mark>,
     pub port: u16,
     pub nonce: Nonce,
 }

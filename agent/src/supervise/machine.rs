@@ -17,6 +17,7 @@ use tokio::process::Child;
 use crate::{
     adopt::state_file::{self, Saved},
     config::{Timing, WorkerCommand},
+    puller::mark::Mark,
     report::cluster::{Cluster, WorkerKey},
     supervise::{
         effects::{Effects, StartOrder, StopOrder},
@@ -119,6 +120,9 @@ impl Effects for Machine {
 
     async fn start(&self, order: StartOrder) -> Result<ProcessId, NotStarted> {
         let key = self.cluster.worker_key(&order.desired.key).await.map_err(NotStarted::NotYet)?;
+        if order.mark.is_some() && Mark::of(std::slice::from_ref(&order.model)) != order.mark {
+            return Err(NotStarted::NotYet(format!("{} has just changed", order.model.display())));
+        }
         let path = logs::path(&self.settings.logs, &order.desired.key);
         let (log, log_begin) = logs::open(&path)
             .map_err(|e| NotStarted::Failed(format!("cannot open the log {}: {e}", path.display())))?;

@@ -172,9 +172,10 @@ impl<E: Effects> Supervisor<E> {
         match action {
             Action::Start { uid, port } => {
                 let (desired, replica) = (self.world.desired.get(uid)?, self.world.replicas.get(uid)?);
-                let FileState::Available { path, .. } = self.world.files.get(&desired.uri)? else { return None };
+                let FileState::Available { path, mark, .. } = self.world.files.get(&desired.uri)? else { return None };
+                let mark = mark.filter(|_| desired.sha256.is_some());
                 let nonce = replica.launched.as_ref()?.nonce.clone();
-                let order = StartOrder { desired: desired.clone(), model: path.clone(), port: *port, nonce };
+                let order = StartOrder { desired: desired.clone(), model: path.clone(), mark, port: *port, nonce };
                 Some(Order::Start(replica.incarnation, Box::new(order)))
             }
             Action::Probe { uid } => {

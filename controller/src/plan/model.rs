@@ -171,23 +171,24 @@ fn resolve_file(
             available: format!("on {} of {} Ready hives: {}", available.len(), reports.len(), sorted(on).join(", ")),
         }));
     }
-    let mut others: Vec<_> = there.iter().filter_map(|found| other_file(model, path, found)).collect();
-    // As long as one may still be the right one, nothing is refused.
-    others.sort_by_key(|other| !matches!(other, Resolution::Waiting(_)));
-    if let Some(other) = others.into_iter().next() {
-        return other;
-    }
     if reports.is_empty() {
         return Resolution::Waiting(format!("no hive is Ready that could look for {path}"));
     }
     let silent: Vec<&str> = reports
         .iter()
-        .filter(|(_, r)| r.is_none_or(|r| r.state == CacheState::Downloading))
+        .filter(|(_, r)| r.is_none_or(|r| state(model, r) == CacheState::Downloading))
         .map(|(h, _)| name(h))
         .take(LISTED_HIVES)
         .collect();
     if !silent.is_empty() {
-        return Resolution::Waiting(format!("waiting for {} to look for {path}", sorted(silent).join(", ")));
+        let asked = match (&model.spec.sha256, there.is_empty()) {
+            (Some(_), false) => "to compute the sha256 of",
+            _ => "to look for",
+        };
+        return Resolution::Waiting(format!("waiting for {} {asked} {path}", sorted(silent).join(", ")));
+    }
+    if let Some(refused) = there.iter().find_map(|found| other_file(model, path, found)) {
+        return refused;
     }
     let message = |(hive, report): (&str, &CachedModel)| match &report.message {
         Some(message) => format!("hive {hive}: {message}"),
@@ -219,19 +220,17 @@ fn state(model: &Model, report: &CachedModel) -> CacheState {
     }
 }
 
-/// Why a file that is there is not the one that the Model asks for, or not yet known to be.
+/// Why a file that is there is not the one that the Model asks for.
 fn other_file(model: &Model, path: &str, (hive, report): &(&str, &CachedModel)) -> Option<Resolution> {
     let wanted = model.spec.sha256.as_ref()?;
-    Some(match (&report.sha256, &report.message) {
+    let (reason, message) = match (&report.sha256, &report.message) {
         (Some(found), _) => {
             let message = format!("hive {hive}: {path} has the sha256 {found}, the spec asks for {wanted}");
-            Resolution::Refused { reason: reason::CHECKSUM_MISMATCH, message }
+            (reason::CHECKSUM_MISMATCH, message)
         }
-        (None, Some(why)) => {
-            Resolution::Refused { reason: reason::INVALID_REQUEST, message: format!("hive {hive}: {why}") }
-        }
-        (None, None) => Resolution::Waiting(format!("waiting for {hive} to compute the sha256 of {path}")),
-    })
+        (None, why) => (reason::INVALID_REQUEST, format!("hive {hive}: {}", why.as_deref().unwrap_or_default())),
+    };
+    Some(Resolution::Refused { reason, message })
 }
 
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {

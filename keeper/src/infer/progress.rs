@@ -209,6 +209,7 @@ fn is_final(text: &str) -> bool {
         reason::INVALID_REQUEST,
         reason::UNSUPPORTED_FORMAT,
         reason::INVALID_MODEL_FILE,
+        reason::CHECKSUM_MISMATCH,
     ]
     .contains(&text)
 }

@@ -85,7 +85,7 @@ fn fit<'a>(request: &Request, hive: &'a HiveView, placed: &[Placed]) -> Result<C
     }
     let has_file = has_file(request, hive);
     if request.model_uri.starts_with("file:") && !has_file {
-        return Err(Misfit::ModelNotOnHive { uri: request.model_uri.clone() });
+        return Err(Misfit::ModelNotOnHive { uri: request.model_uri.clone(), sha256: request.model_sha256.clone() });
     }
     let (device, free_bytes) = device(request, hive, placed)?;
     let replicas = placed.iter().filter(|p| p.hive == hive.name && p.worker == request.worker).count();

@@ -25,6 +25,7 @@ pub enum Misfit {
     /// A `file:` model whose file is not on this hive, or another one is.
     ModelNotOnHive {
         uri: String,
+        sha256: Option<String>,
     },
     BackendNotAvailable {
         wanted: Backend,
@@ -78,7 +79,10 @@ impl fmt::Display for Misfit {
                 let labels: Vec<String> = missing.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 write!(f, "lacks the label{} {}", if labels.len() == 1 { "" } else { "s" }, labels.join(", "))
             }
-            Self::ModelNotOnHive { uri } => write!(f, "does not have {uri}"),
+            Self::ModelNotOnHive { uri, sha256: None } => write!(f, "does not have {uri}"),
+            Self::ModelNotOnHive { uri, sha256: Some(sha256) } => {
+                write!(f, "does not have {uri} with the sha256 {sha256}, or does not know it yet")
+            }
             Self::BackendNotAvailable { wanted, available } => {
                 write!(f, "has no backend {wanted}; it has {}", list(available))
             }

@@ -14,7 +14,7 @@ const LEAST_ROWS: usize = 4;
 /// Rows before anything is known.
 const FIRST_ROWS: usize = 32;
 const FIRST_ROWS_BESIDE: usize = 8;
-/// Seconds of a step of prompts alone.
+/// Seconds of a step of prompts alone, and that prompts add to a step of answers at most.
 const STEP_TIME: f64 = 0.6;
 /// Share of the time of a step without prompts that a prompt for each answer may add. Below 1, as not every step takes as long as expected.
 const ADDED: f64 = 0.65;
@@ -22,7 +22,7 @@ const ADDED: f64 = 0.65;
 const MOST_SPARE: f64 = 0.5;
 /// Share of the time of steps without prompts that is spare again.
 const REGAINED: f64 = 0.25;
-/// How many times as much they may add where that many prompts wait for each answer, at most.
+/// How many times as much prompts may add where that many of them wait for each answer, at most.
 const MOST_TIMES: f64 = 4.0;
 /// Weight of the newest observation.
 const NEWEST: f64 = 0.25;
@@ -68,9 +68,17 @@ impl Pace {
 
     /// Rows for the next step, beside `tokens` running answers, of `prompts` prompts with `left` rows that are not computed.
     pub fn rows(&mut self, tokens: usize, prompts: usize, left: usize) -> usize {
+        let is_short = left <= MOST_ROWS;
+        if !is_short && prompts <= tokens {
+            // Its end is no short prompt.
+            self.spare = 0.0;
+        }
         if tokens == 0 {
             // Nobody waits who could notice.
-            (self.granted, self.spare) = (0, MOST_SPARE);
+            self.granted = 0;
+            if is_short {
+                self.spare = MOST_SPARE;
+            }
             return self.row.map_or(FIRST_ROWS, |row| rows_in(STEP_TIME, row).clamp(FIRST_ROWS / 2, MOST_ROWS));
         }
         let most = ADDED * (prompts as f64 / tokens as f64).clamp(1.0, MOST_TIMES);
@@ -82,7 +90,7 @@ impl Pace {
         let most = (self.granted * 2).clamp(FIRST_ROWS_BESIDE, MOST_ROWS);
         self.granted = wanted.clamp(LEAST_ROWS, most);
         match self.row {
-            Some(row) if left <= MOST_ROWS => self.granted.max(rows_in(self.spare, row).min(left)),
+            Some(row) if is_short => self.granted.max(rows_in(self.spare, row).min(left)),
             _ => self.granted,
         }
     }
@@ -186,14 +194,19 @@ mod tests {
 
     #[test]
     fn a_long_prompt_leaves_nothing_spare_for_its_end() {
-        let mut pace = Pace::default();
-        pace.observe(0, 64, ms(64.0));
-        pace.rows(0, 1, LONG);
-        pace.observe(1, 0, ms(20.0));
-        for left in (0..LONG).rev().step_by(10) {
-            let rows = pace.rows(1, 1, left);
-            assert!(rows <= 26, "{left}: {rows}");
-            pace.observe(1, rows, ms(20.0 + rows as f64));
+        for row in [0.05, 0.1, 0.2, 1.0, 10.0] {
+            let mut pace = Pace::default();
+            pace.observe(0, 64, ms(64.0 * row));
+            pace.rows(0, 1, 64);
+            pace.observe(1, 0, ms(20.0));
+            let mut left = LONG;
+            while left > 0 {
+                let rows = pace.rows(1, 1, left).min(left);
+                let added = row * rows as f64;
+                assert!(added <= 20.0 || rows <= FIRST_ROWS_BESIDE, "{row}: {rows} of {left}");
+                pace.observe(1, rows, ms(20.0 + added));
+                left -= rows;
+            }
         }
     }
 }

@@ -48,11 +48,7 @@ impl Checkpoint {
             CheckpointError { path, problem }
         };
         let read = checkpoint::Checkpoint::read(&OnDisk(&folder), file_name.as_deref()).map_err(at)?;
-        let map = |w: checkpoint::Weights<File>| match map_file(&w.file) {
-            Ok(bytes) => Ok((w.header, bytes)),
-            Err(error) => Err(at(checkpoint::CheckpointError { file: w.name, problem: error.into() })),
-        };
-        let files = read.weights.into_iter().map(map).collect::<Result<_, _>>()?;
+        let files = read.weights.into_iter().map(|w| (w.header, w.kept)).collect();
         let pooling = read.pooling.map(|mode| match mode {
             pooling::Mode::Mean => Pooling::Mean,
             pooling::Mode::Cls => Pooling::Cls,
@@ -79,6 +75,11 @@ struct OnDisk<'a>(&'a Path);
 
 impl checkpoint::Folder for OnDisk<'_> {
     type File = File;
+    type Kept = Bytes;
+
+    fn has(&self, name: &str) -> bool {
+        self.0.join(name).exists()
+    }
 
     fn open(&self, name: &str) -> io::Result<(File, u64)> {
         let path = self.0.join(name);
@@ -90,8 +91,12 @@ impl checkpoint::Folder for OnDisk<'_> {
         Ok((File::open(&path)?, metadata.len()))
     }
 
-    fn names(&self) -> Vec<String> {
+    fn keep(&self, file: File) -> io::Result<Bytes> {
+        map_file(&file)
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
         let entries = std::fs::read_dir(self.0).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     }
 }

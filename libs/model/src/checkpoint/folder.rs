@@ -3,7 +3,7 @@
 use super::{Config, ConfigError, FILE_NAME, LIMIT_BYTES, pooling};
 use crate::format::{self, UnsupportedFormat};
 use crate::gguf::Summary;
-use crate::safetensors::{ElementType, Header, Index, SafetensorsError, limits};
+use crate::safetensors::{Header, Index, SafetensorsError, limits};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 
@@ -13,6 +13,11 @@ const ENDING: &str = ".safetensors";
 /// Where a checkpoint's files are.
 pub trait Folder {
     type File: Read;
+    /// What is kept of a file of weights.
+    type Kept;
+
+    /// Whether something of that name is there.
+    fn has(&self, name: &str) -> bool;
 
     /// A regular file and its length in bytes; [`ErrorKind::NotFound`] where there is none.
     ///
@@ -20,23 +25,29 @@ pub trait Folder {
     /// Why it cannot be opened.
     fn open(&self, name: &str) -> io::Result<(Self::File, u64)>;
 
+    /// Keeps a file of weights whose header was read. Of many files one is open at a time.
+    ///
+    /// # Errors
+    /// Why it cannot be kept.
+    fn keep(&self, file: Self::File) -> io::Result<Self::Kept>;
+
     /// The names of all that lies there.
-    fn names(&self) -> Vec<String>;
+    fn names(&self) -> impl Iterator<Item = String>;
 }
 
 /// A checkpoint whose configuration and headers were read and checked.
-pub struct Checkpoint<F> {
+pub struct Checkpoint<K> {
     pub config: Config,
     /// What `1_Pooling/config.json` says, if it is there.
     pub pooling: Option<pooling::Mode>,
-    pub weights: Vec<Weights<F>>,
+    pub weights: Vec<Weights<K>>,
 }
 
-/// One file of weights, open behind its header.
-pub struct Weights<F> {
+/// One file of weights.
+pub struct Weights<K> {
     pub name: String,
     pub header: Header,
-    pub file: F,
+    pub kept: K,
 }
 
 /// Why a checkpoint is refused.
@@ -71,16 +82,16 @@ pub fn is_weights(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(ENDING)
 }
 
-impl<F: Read> Checkpoint<F> {
+impl<K> Checkpoint<K> {
     /// Reads a checkpoint's configuration and the headers of its weights: those of its index if it has one, else the file that is
     /// `named` or the usual one.
     ///
     /// # Errors
     /// [`CheckpointError`] names the file and what is wrong with it.
-    pub fn read(folder: &impl Folder<File = F>, named: Option<&str>) -> Result<Self, CheckpointError> {
+    pub fn read(folder: &impl Folder<Kept = K>, named: Option<&str>) -> Result<Self, CheckpointError> {
         let config = in_file(FILE_NAME, text(folder, FILE_NAME).and_then(|text| Ok(Config::parse(&text)?)))?;
         let pooling = match text(folder, pooling::FILE_NAME) {
-            Err(Problem::Open(error)) if error.kind() == ErrorKind::NotFound => None,
+            Err(Problem::Open(e)) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             read => Some(in_file(pooling::FILE_NAME, read.and_then(|text| Ok(pooling::parse(&text)?)))?),
         };
         Ok(Self { config, pooling, weights: weights(folder, named)? })
@@ -88,7 +99,7 @@ impl<F: Read> Checkpoint<F> {
 
     /// Bytes of all files of weights.
     pub fn bytes(&self) -> u64 {
-        self.weights.iter().map(|w| w.header.file_bytes()).sum()
+        saturating_sum(self.weights.iter().map(|w| w.header.file_bytes()))
     }
 
     /// The model's shape, as a GGUF file of it would state it.
@@ -97,7 +108,8 @@ impl<F: Read> Checkpoint<F> {
         let tensors = || self.weights.iter().flat_map(|w| w.header.tensors());
         let mut bytes = BTreeMap::<&str, u64>::new();
         for tensor in tensors() {
-            *bytes.entry(ElementType::name(tensor.element_type)).or_default() += tensor.bytes;
+            let sum = bytes.entry(tensor.element_type.name()).or_default();
+            *sum = sum.saturating_add(tensor.bytes);
         }
         let most = bytes.into_iter().max_by_key(|&(_, bytes)| bytes);
         let elements = |shape: &[u64]| shape.iter().fold(1, |product: u64, &d| product.saturating_mul(d));
@@ -106,7 +118,7 @@ impl<F: Read> Checkpoint<F> {
             quantization: most.map_or_else(String::new, |(name, _)| name.to_owned()),
             context_length: config.context_length,
             layer_count: config.block_count,
-            parameter_count: tensors().fold(0, |sum, t| sum.saturating_add(elements(&t.shape))),
+            parameter_count: saturating_sum(tensors().map(|t| elements(&t.shape))),
             embedding_length: config.embedding_length,
             head_count: config.head_count,
             head_count_kv: config.head_count_kv,
@@ -115,9 +127,14 @@ impl<F: Read> Checkpoint<F> {
             feed_forward_length: config.feed_forward_length,
             vocab_size: config.vocab_size,
             file_bytes: self.bytes(),
-            tensor_bytes: tensors().map(|t| t.bytes).sum(),
+            tensor_bytes: saturating_sum(tensors().map(|t| t.bytes)),
         }
     }
+}
+
+/// Files with holes can state more bytes than can be counted.
+fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 fn in_file<T>(file: &str, result: Result<T, Problem>) -> Result<T, CheckpointError> {
@@ -136,17 +153,12 @@ fn text(folder: &impl Folder, name: &str) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn weights<F: Read>(folder: &impl Folder<File = F>, named: Option<&str>) -> Result<Vec<Weights<F>>, CheckpointError> {
-    if let Some(name) = named {
-        in_file(name, format::check_file_name(name).map_err(Into::into))?;
-    }
-    let there = folder.names();
-    let has = |name: &str| there.iter().any(|n| n == name);
+fn weights<F: Folder>(folder: &F, named: Option<&str>) -> Result<Vec<Weights<F::Kept>>, CheckpointError> {
     let single = named.unwrap_or(SINGLE);
-    let index = match has(Index::FILE_NAME) && (named.is_some() || !has(SINGLE)) {
+    let index = match folder.has(Index::FILE_NAME) && (named.is_some() || !folder.has(SINGLE)) {
         false => None,
         true => {
-            let read = |file: F| Ok(Index::read(file)?);
+            let read = |file: F::File| Ok(Index::read(file)?);
             let index = short(folder, Index::FILE_NAME, limits::INDEX_BYTES).and_then(read);
             // A file beside those of the index is a model of its own.
             Some(in_file(Index::FILE_NAME, index)?).filter(|i| named.is_none() || i.files().iter().any(|f| f == single))
@@ -154,8 +166,8 @@ fn weights<F: Read>(folder: &impl Folder<File = F>, named: Option<&str>) -> Resu
     };
     let names: Vec<&str> = match &index {
         Some(index) => index.files().iter().map(String::as_str).collect(),
-        None if has(single) => vec![single],
-        None => return Err(no_weights(&there)),
+        None if folder.has(single) => vec![single],
+        None => return Err(no_weights(folder, named)),
     };
     let mut weights = Vec::with_capacity(names.len());
     for name in names {
@@ -165,7 +177,8 @@ fn weights<F: Read>(folder: &impl Folder<File = F>, named: Option<&str>) -> Resu
         if let Some(index) = &index {
             in_file(Index::FILE_NAME, index.check(name, &header).map_err(Into::into))?;
         }
-        weights.push(Weights { name: name.to_owned(), header, file });
+        let kept = in_file(name, folder.keep(file).map_err(Into::into))?;
+        weights.push(Weights { name: name.to_owned(), header, kept });
     }
     if let Some(index) = &index {
         let headers: Vec<&Header> = weights.iter().map(|w| &w.header).collect();
@@ -174,9 +187,12 @@ fn weights<F: Read>(folder: &impl Folder<File = F>, named: Option<&str>) -> Resu
     Ok(weights)
 }
 
-/// The refusal of a folder without safetensors, which says so if there are pickles instead.
-fn no_weights(names: &[String]) -> CheckpointError {
-    let pickle = names.iter().filter_map(|name| format::check_file_name(name).err()).next();
+/// The refusal of a folder without the weights, which says so if there are pickles instead.
+fn no_weights(folder: &impl Folder, named: Option<&str>) -> CheckpointError {
+    if let Some(name) = named {
+        return CheckpointError { file: name.to_owned(), problem: Problem::Open(ErrorKind::NotFound.into()) };
+    }
+    let pickle = folder.names().find_map(|name| format::check_file_name(&name).err());
     CheckpointError { file: String::new(), problem: pickle.map_or(Problem::NoWeights, Problem::Unsupported) }
 }
 
@@ -189,14 +205,23 @@ mod tests {
 
     impl Folder for Files {
         type File = io::Cursor<Vec<u8>>;
+        type Kept = ();
+
+        fn has(&self, name: &str) -> bool {
+            self.0.iter().any(|(n, _)| *n == name)
+        }
 
         fn open(&self, name: &str) -> io::Result<(Self::File, u64)> {
             let (_, bytes) = self.0.iter().find(|(n, _)| *n == name).ok_or(ErrorKind::NotFound)?;
             Ok((io::Cursor::new(bytes.clone()), bytes.len() as u64))
         }
 
-        fn names(&self) -> Vec<String> {
-            self.0.iter().map(|(name, _)| (*name).to_owned()).collect()
+        fn keep(&self, _: Self::File) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn names(&self) -> impl Iterator<Item = String> {
+            self.0.iter().map(|(name, _)| (*name).to_owned())
         }
     }
 
@@ -230,6 +255,27 @@ mod tests {
         assert_eq!((summary.layer_count, summary.head_count_kv, summary.key_length), (3, 2, 16));
         assert_eq!((summary.parameter_count, summary.tensor_bytes), (16, 32));
         assert_eq!(summary.file_bytes, 2 * weights_of("a").len() as u64);
+    }
+
+    #[test]
+    fn a_single_file_comes_before_the_index_and_a_named_one_before_both() {
+        let index = r#"{"weight_map": {"a": "1.safetensors"}}"#;
+        let files = Files(vec![
+            ("config.json", CONFIG.into()),
+            ("model.safetensors.index.json", index.into()),
+            ("1.safetensors", weights_of("a")),
+            ("model.safetensors", weights_of("b")),
+            ("other.safetensors", weights_of("c")),
+        ]);
+        let tensors = |named: Option<&str>| {
+            let checkpoint = Checkpoint::read(&files, named).unwrap();
+            checkpoint.weights.iter().map(|w| w.header.tensors()[0].name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(tensors(None), ["b"]);
+        assert_eq!(tensors(Some("1.safetensors")), ["a"]);
+        assert_eq!(tensors(Some("other.safetensors")), ["c"]);
+        let missing = Checkpoint::read(&files, Some("gone.safetensors")).err().unwrap().to_string();
+        assert!(missing.starts_with("gone.safetensors: it cannot be opened"), "{missing}");
     }
 
     #[test]
