@@ -9,6 +9,7 @@ mod support;
 
 mod cases;
 mod executable;
+mod protobuf;
 mod redact;
 mod script;
 mod servers;

@@ -95,18 +95,31 @@ impl<'a> Script<'a> {
     }
 
     fn request(&self, method: &str, path: &str, content: &str, accept: &str, body: Option<Value>) -> Request<Body> {
-        let method: Method = method.parse().expect("a method");
-        let request = Request::builder().method(method).uri(self.path(path)).header("accept", accept);
-        let (request, bytes) = match body {
-            Some(Value::String(raw)) => (request.header("content-type", content), raw.into_bytes()),
-            Some(mut value) => {
+        let bytes = body.map(|mut body| match body {
+            Value::String(raw) => raw.into_bytes(),
+            _ => {
                 // Errors quote how a body begins.
-                value.sort_all_objects();
-                (request.header("content-type", content), value.to_string().into_bytes())
+                body.sort_all_objects();
+                body.to_string().into_bytes()
             }
-            None => (request, vec![]),
-        };
-        request.body(Body::from(bytes)).expect("a request")
+        });
+        self.raw_request(method, path, content, accept, bytes)
+    }
+
+    fn raw_request(
+        &self,
+        method: &str,
+        path: &str,
+        content: &str,
+        accept: &str,
+        body: Option<Vec<u8>>,
+    ) -> Request<Body> {
+        let method: Method = method.parse().expect("a method");
+        let mut request = Request::builder().method(method).uri(self.path(path)).header("accept", accept);
+        if body.is_some() {
+            request = request.header("content-type", content);
+        }
+        request.body(Body::from(body.unwrap_or_default())).expect("a request")
     }
 
     /// Code, warnings, text.
@@ -118,7 +131,10 @@ impl<'a> Script<'a> {
         accept: &str,
         body: Option<Value>,
     ) -> (u16, Vec<String>, String) {
-        let request = self.request(method, path, content, accept, body);
+        self.answer(self.request(method, path, content, accept, body)).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> (u16, Vec<String>, String) {
         let answer = timeout(PATIENCE, self.client.send(request)).await.expect("an answer in time");
         let answer = answer.expect("an answer");
         let warnings = answer.headers().get_all("warning").iter().filter_map(|w| w.to_str().ok());
@@ -197,6 +213,17 @@ impl<'a> Script<'a> {
 
     pub async fn patch(&mut self, patch: Patch, path: &str, body: Value) -> Answer {
         self.exchange("PATCH", path, patch.content_type(), "application/json", Some(body)).await
+    }
+
+    /// A body in protobuf. A part of the answer is written down: how far a server has come with a new definition is a matter
+    /// of time.
+    pub async fn protobuf(&mut self, method: &str, path: &str, body: Vec<u8>, part: &str) {
+        const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+        let request = self.raw_request(method, path, PROTOBUF, "application/json", Some(body));
+        let (code, warnings, text) = self.answer(request).await;
+        let mut answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        let part = answer.pointer_mut(part).map(Value::take).unwrap_or_default();
+        self.write_down(&format!("{method} {path} {PROTOBUF}"), None, code, &warnings, &part.to_string());
     }
 
     /// A request that is only a step on the way; it has to succeed, and is not written down.

@@ -31,7 +31,7 @@ pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValid
     let document = match parse(body, syntax) {
         Ok(document) => document,
         Err(why) if why.contains("out of range") => return Err(cannot_handle(resource, &format!("json: {why}"))),
-        Err(why) if why.starts_with("yaml: ") => return Err(unrecognized(&why)),
+        Err(why) if syntax == Syntax::Protobuf || why.starts_with("yaml: ") => return Err(unrecognized(&why)),
         Err(why) => return Err(unrecognized(&format!("couldn't get version/kind; json parse error: {why}"))),
     };
     let mut object = document.value;

@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 }
 
 /// A float as Go writes it back: whole numbers below 1e21 without a point or exponent.
-fn float(v: f64) -> Value {
+pub fn float(v: f64) -> Value {
     let whole = v.fract() == 0.0;
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
     if whole && v.abs() < 9_007_199_254_740_992.0 {

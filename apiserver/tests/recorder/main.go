@@ -1,9 +1,10 @@
 // Command recorder asks Kubernetes' own code what it says about the cases in apiserver/src/schema/testdata and
-// apiserver/src/openapi/testdata, and writes them again with its answers:
+// apiserver/src/openapi/testdata, and apiserver/src/http/protobuf/testdata, and writes them again with its answers:
 //
 //	go run . validation ../../src/schema/testdata/widget.json < ../../src/schema/testdata/validation.jsonl
 //	go run . definitions < ../../src/schema/testdata/definitions.jsonl
 //	go run . openapi ../../src/schema/testdata/widget.json
+//	go run . protobuf < ../../src/http/protobuf/testdata/bodies.jsonl
 package main
 
 import (
@@ -15,6 +16,12 @@ import (
 	"sort"
 	"strings"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
@@ -27,6 +34,9 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -173,6 +183,57 @@ func recordOpenAPI(raw []byte) {
 	write(plain)
 }
 
+// bare is JSON without its nulls, which are fields that are not set.
+func bare(value interface{}) interface{} {
+	if object, ok := value.(map[string]interface{}); ok {
+		for key, member := range object {
+			if member == nil {
+				delete(object, key)
+			} else {
+				object[key] = bare(member)
+			}
+		}
+	}
+	if items, ok := value.([]interface{}); ok {
+		for i := range items {
+			items[i] = bare(items[i])
+		}
+	}
+	return value
+}
+
+// recordProtobuf writes what a Go client sends for each object, and what a Go server reads in that.
+func recordProtobuf() {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		apiextensionsv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme,
+		coordinationv1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme,
+	} {
+		check(add(scheme))
+	}
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	codec := protobuf.NewSerializer(scheme, scheme)
+	for lines := json.NewDecoder(os.Stdin); lines.More(); {
+		var line struct{ Object json.RawMessage }
+		check(lines.Decode(&line))
+		var kind metav1.TypeMeta
+		check(json.Unmarshal(line.Object, &kind))
+		object, err := scheme.New(kind.GroupVersionKind())
+		check(err)
+		check(utiljson.Unmarshal(line.Object, object))
+		body := &bytes.Buffer{}
+		check(codec.Encode(object, body))
+		decoded, _, err := codec.Decode(body.Bytes(), nil, nil)
+		check(err)
+		decoded.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind())
+		raw, err := json.Marshal(decoded)
+		check(err)
+		var read interface{}
+		check(utiljson.Unmarshal(raw, &read))
+		write(map[string]interface{}{"object": line.Object, "body": body.Bytes(), "read": bare(read)})
+	}
+}
+
 func main() {
 	file := func() []byte {
 		raw, err := os.ReadFile(os.Args[2])
@@ -186,5 +247,7 @@ func main() {
 		recordDefinitions()
 	case "openapi":
 		recordOpenAPI(file())
+	case "protobuf":
+		recordProtobuf()
 	}
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod builtin;
+mod definitions;
 mod delete;
 mod objects;
 mod read;
@@ -67,4 +68,5 @@ cases! {
     "leases" => builtin::leases,
     "namespaces" => builtin::namespaces,
     "owners" => delete::owners,
+    "definitions" => definitions::protobuf,
 }
