@@ -10,7 +10,7 @@ pub enum Syntax {
     Json,
     /// YAML.
     Yaml,
-    /// Kubernetes' protobuf: bodies of built-in kinds, and errors; never other answers.
+    /// Kubernetes' protobuf: bodies of built-in kinds and definitions, and errors; never other answers.
     Protobuf,
 }
 
@@ -93,6 +93,8 @@ pub enum Endpoint {
     Resource,
     /// Events of a watch.
     Watch,
+    /// What is asked and never stored: it has no rows.
+    Review,
     /// `/api` and `/apis`.
     Discovery,
     /// Anything else.
@@ -172,12 +174,12 @@ fn agree(clause: &Clause<'_>, endpoint: Endpoint) -> Option<Accepted> {
 
 fn shape(kind: &str, group: &str, version: &str, endpoint: Endpoint) -> Option<Shape> {
     match (endpoint, group) {
-        (Endpoint::Resource | Endpoint::Watch, "meta.k8s.io") => {
+        (Endpoint::Resource | Endpoint::Watch | Endpoint::Review, "meta.k8s.io") => {
             let version = MetaVersion::parse(version)?;
             match kind {
-                "Table" => Some(Shape::Table(version)),
+                "Table" if endpoint != Endpoint::Review => Some(Shape::Table(version)),
                 "PartialObjectMetadata" => Some(Shape::Partial(version)),
-                "PartialObjectMetadataList" if endpoint == Endpoint::Resource => Some(Shape::PartialList(version)),
+                "PartialObjectMetadataList" if endpoint != Endpoint::Watch => Some(Shape::PartialList(version)),
                 _ => None,
             }
         }
@@ -265,6 +267,8 @@ mod tests {
             assert_eq!(accept(Some(header), Endpoint::Resource).unwrap_err().code.as_u16(), 406, "{header}");
         }
         assert!(accept(Some("application/yaml"), Endpoint::Watch).is_err());
+        assert!(accept(Some(TABLE), Endpoint::Review).is_err());
+        assert!(accept(Some(&format!("{TABLE},application/json")), Endpoint::Review).is_ok());
         assert!(accept(Some("text/html,*/*;q=0.1"), Endpoint::Resource).is_ok());
         assert_eq!(accept(Some("application/yaml"), Endpoint::Resource).unwrap().syntax, Syntax::Yaml);
     }

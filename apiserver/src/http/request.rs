@@ -48,6 +48,7 @@ impl Call {
     pub fn negotiate(&mut self) -> ApiResult<()> {
         let endpoint = match self.verb {
             Verb::Watch => Endpoint::Watch,
+            _ if self.resource.review().is_some() || self.path.subresource == "token" => Endpoint::Review,
             _ => Endpoint::Resource,
         };
         self.accepted = accepted(&self.headers, &self.query, endpoint)?;

@@ -117,3 +117,17 @@ pub async fn protobuf(s: &mut Script<'_>) {
     s.protobuf("DELETE", ONE, options(&uid), "/kind").await;
     s.until(404, ONE).await;
 }
+
+/// Questions have no rows.
+pub async fn reviews(s: &mut Script<'_>) {
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    const ACCESS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let ask =
+        |spec: Value| json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec});
+    let get = ask(json!({"nonResourceAttributes": {"path": "/", "verb": "get"}}));
+    s.post_as(ACCESS, TABLE, get.clone()).await;
+    s.post_as(ACCESS, &format!("{TABLE},application/json"), get).await;
+    s.post(ACCESS, ask(json!({"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": "$ns"}})))
+        .await;
+    s.post(ACCESS, ask(json!({}))).await;
+}

@@ -69,4 +69,5 @@ cases! {
     "namespaces" => builtin::namespaces,
     "owners" => delete::owners,
     "definitions" => definitions::protobuf,
+    "reviews" => definitions::reviews,
 }
