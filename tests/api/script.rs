@@ -199,6 +199,10 @@ impl<'a> Script<'a> {
         self.exchange("POST", path, "application/json", "application/json", Some(body)).await
     }
 
+    pub async fn post_yaml(&mut self, path: &str, body: &str) -> Answer {
+        self.exchange("POST", path, "application/yaml", "application/json", Some(json!(body))).await
+    }
+
     pub async fn post_as(&mut self, path: &str, accept: &str, body: Value) -> Answer {
         self.exchange("POST", path, "application/json", accept, Some(body)).await
     }

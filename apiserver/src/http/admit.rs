@@ -43,7 +43,10 @@ pub fn decode(resource: &Resource, body: &[u8], syntax: Syntax, mode: FieldValid
             "couldn't get version/kind; json parse error: json: cannot unmarshal value into Go value of type struct";
         return Err(unrecognized(why));
     }
-    let duplicates: Vec<String> = document.duplicates.iter().map(|p| format!("duplicate field {p:?}")).collect();
+    let mut duplicates = document.duplicates;
+    if syntax == Syntax::Yaml && mode == FieldValidation::Strict && !duplicates.is_empty() {
+        duplicates = vec![in_yaml(&duplicates)];
+    }
     check_type(resource, &mut object, body, &unrecognized)?;
     if object["apiVersion"] != resource.api_version() {
         return Err(of_another_version(resource, object, duplicates, mode));
@@ -73,10 +76,17 @@ pub fn parse(body: &[u8], syntax: Syntax) -> Result<json::Document, String> {
     }
 }
 
-/// Reads one YAML document. What looks like JSON is read as JSON, which is stricter and faster.
+/// Keys that occurred twice, in the words of an error of Kubernetes' YAML reader, which has one for all of them.
+pub fn in_yaml(duplicates: &[String]) -> String {
+    format!("yaml: unmarshal errors:\n  {}", duplicates.join("\n  "))
+}
+
+/// Reads one YAML document. What looks like JSON is read as JSON, which is faster; where a key occurs twice, as YAML, which says
+/// in which line.
 pub fn parse_yaml(body: &[u8]) -> Result<json::Document, String> {
     if body.first() == Some(&b'{')
         && let Ok(document) = json::parse(body)
+        && document.duplicates.is_empty()
     {
         return Ok(document);
     }
@@ -85,7 +95,8 @@ pub fn parse_yaml(body: &[u8]) -> Result<json::Document, String> {
     match documents.into_iter().next() {
         Some(mut document) => {
             document.value.sort_all_objects();
-            Ok(json::Document { value: document.value, duplicates: Vec::new() })
+            let again = |r: &rbee_yaml::Repeated| format!("line {}: key {:?} already set in map", r.line, r.key);
+            Ok(json::Document { value: document.value, duplicates: document.repeated.iter().map(again).collect() })
         }
         None => Ok(json::Document::default()),
     }

@@ -6,12 +6,12 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A document, its keys in alphabetical order, and the keys that occurred twice in it, as paths.
+/// A document, its keys in alphabetical order, and the keys that occurred twice in it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document {
     /// The value; of a key that occurs twice the last one counts.
     pub value: Value,
-    /// Paths of keys that occurred more than once, each once.
+    /// What strict decoding says of keys that occurred more than once.
     pub duplicates: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, serde_json::Error> {
     deserializer.end()?;
     value.sort_all_objects();
     duplicates.dedup();
-    Ok(Document { value, duplicates })
+    Ok(Document { value, duplicates: duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect() })
 }
 
 struct Seed<'a> {
@@ -139,7 +139,7 @@ mod tests {
     fn duplicates_are_named() {
         let document = parse(br#"{"spec":{"a":1,"a":2,"l":[{"b":1,"b":2}]}}"#).unwrap();
         assert_eq!(document.value, json!({"spec": {"a": 2, "l": [{"b": 2}]}}));
-        assert_eq!(document.duplicates, ["spec.a", "spec.l[0].b"]);
+        assert_eq!(document.duplicates, [r#"duplicate field "spec.a""#, r#"duplicate field "spec.l[0].b""#]);
     }
 
     #[test]

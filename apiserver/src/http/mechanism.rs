@@ -24,8 +24,8 @@ pub enum Mechanism {
     ReplaceScale(Value),
     /// PATCH.
     Patch(PatchType, Bytes),
-    /// Server-side apply.
-    Apply(Value),
+    /// Server-side apply of this configuration.
+    Apply(Incoming),
 }
 
 /// What a change does, and what there is to warn of.
@@ -37,8 +37,9 @@ pub struct Changed {
 }
 
 /// What a server-side apply makes of the live object.
-pub fn applied(ctx: &Context<'_>, config: &Value, live: &Value) -> ApiResult<Changed> {
-    let resource = ctx.resource;
+pub fn applied(ctx: &Context<'_>, incoming: &Incoming, live: &Value) -> ApiResult<Changed> {
+    let (resource, config) = (ctx.resource, &incoming.object);
+    let mut warnings = incoming.warnings.clone();
     let object = match (&resource.scale, ctx.part) {
         (Some(paths), Part::Scale) => {
             let mut wanted = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": meta::name(live)}});
@@ -51,7 +52,7 @@ pub fn applied(ctx: &Context<'_>, config: &Value, live: &Value) -> ApiResult<Cha
     check_given(resource, &object, live)?;
     let incoming =
         admit::settle(resource, object, Vec::new(), FieldValidation::Ignore).map_err(|p| problem(resource, p))?;
-    let warnings = metadata::finalizer_warnings(&incoming.object, Some(live));
+    warnings.extend(metadata::finalizer_warnings(&incoming.object, Some(live)));
     Ok(Changed { outcome: change::update(ctx, incoming.object, live, true)?, warnings })
 }
 
@@ -142,8 +143,7 @@ fn patched(
         PatchError::TooLarge(why) => ApiError::too_large_because(&why),
         PatchError::Unsupported(why) => ApiError::unsupported(why),
     })?;
-    let twice = document.duplicates.iter().map(|d| format!("duplicate field {d:?}")).collect();
-    Ok((object, twice))
+    Ok((object, document.duplicates))
 }
 
 fn patch_object(

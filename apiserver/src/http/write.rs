@@ -242,13 +242,15 @@ fn decode_scale(bytes: &[u8], syntax: negotiate::Syntax) -> ApiResult<Value> {
 }
 
 /// The configuration of a server-side apply, checked against the path.
-fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -> ApiResult<Value> {
+fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -> ApiResult<Incoming> {
     let bad = |why: &str| ApiError::bad_request(format!("error decoding YAML: {why}"));
     let document = admit::parse_yaml(bytes).map_err(|why| bad(&format!("error converting YAML to JSON: {why}")))?;
-    if options.field_validation == FieldValidation::Strict && !document.duplicates.is_empty() {
-        let twice: Vec<String> = document.duplicates.iter().map(|d| format!("duplicate field {d:?}")).collect();
-        return Err(ApiError::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))));
+    let twice = document.duplicates;
+    if options.field_validation == FieldValidation::Strict && !twice.is_empty() {
+        let why = admit::in_yaml(&twice);
+        return Err(ApiError::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}")));
     }
+    let warnings = if options.field_validation == FieldValidation::Warn { twice } else { Vec::new() };
     let mut config = document.value;
     if !config.is_object() {
         let why = "json: cannot unmarshal value into Go value of type map[string]interface {}";
@@ -283,7 +285,7 @@ fn decode_apply(call: &Call, part: Part, bytes: &[u8], options: &WriteOptions) -
     if !own.is_empty() && own != call.namespace() {
         change::place(&call.resource, &mut config, &call.path.namespace)?;
     }
-    Ok(config)
+    Ok(Incoming { object: config, warnings })
 }
 
 /// Reads, changes, writes; again when somebody else wrote in between.
@@ -360,7 +362,8 @@ async fn create_instead(
     let ctx = context(call, part, manager, options.force, &now, &uid);
     let (object, tracked, mut warnings) = match mechanism {
         Mechanism::Apply(_) if part != Part::Main => return Err(missing()),
-        Mechanism::Apply(config) => {
+        Mechanism::Apply(incoming) => {
+            let config = &incoming.object;
             let given = meta::uid(config);
             if !given.is_empty() {
                 let why = format!(
@@ -369,7 +372,7 @@ async fn create_instead(
                 return Err(ApiError::conflict(resource.qualified(), &call.path.name, &why));
             }
             let object = ctx.apply(|apply| crate::apply::apply(None, config, apply)).map_err(refuse_apply)?;
-            (object, true, Vec::new())
+            (object, true, incoming.warnings.clone())
         }
         Mechanism::Replace(incoming)
             if part == Part::Main && resource.builtin.is_some_and(|b| super::rules::update_policy(b).1) =>

@@ -12,9 +12,9 @@ pub use error::YamlError;
 pub use print::{to_string, to_string_multiple};
 
 use serde_json::Value;
-use serde_saphyr::{Budget, Options, Spanned};
+use serde_saphyr::{Budget, DuplicateKeyPolicy, Options, Spanned};
 
-use node::Node;
+use node::{Node, Reading};
 use spans::Spans;
 
 /// What a text may hold at most.
@@ -41,7 +41,17 @@ pub struct Document {
     pub value: Value,
     /// The line of its first node, from 1.
     pub line: u32,
+    /// Keys that came twice, where that is no error; the last value counts.
+    pub repeated: Vec<Repeated>,
     spans: Spans,
+}
+
+/// A key that its mapping already had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    pub key: String,
+    /// The line of its value, from 1.
+    pub line: u32,
 }
 
 impl Document {
@@ -62,32 +72,35 @@ impl Document {
 /// # Errors
 /// [`YamlError`] with file, line and column: no YAML, a duplicate key, a limit exceeded, a number that others read otherwise.
 pub fn parse_documents(text: &str, file: &str) -> Result<Vec<Document>, YamlError> {
-    read(text, file, options())
+    read(text, file, options(), None)
 }
 
-/// As [`parse_documents`], but unquoted `yes`, `no`, `on`, `off`, `y` and `n` are booleans: YAML 1.1, as kube-apiserver
-/// reads the body of a request.
+/// As [`parse_documents`], but as kube-apiserver reads the body of a request: unquoted `yes`, `no`, `on`, `off`, `y` and `n`
+/// are booleans (YAML 1.1), and keys that come twice are no error but [`Document::repeated`].
 ///
 /// # Errors
 /// As [`parse_documents`].
 pub fn parse_documents_yaml11(text: &str, file: &str) -> Result<Vec<Document>, YamlError> {
     let mut options = options();
     options.strict_booleans = false;
-    read(text, file, options)
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    read(text, file, options, Some(Vec::new()))
 }
 
-fn read(text: &str, file: &str, options: Options) -> Result<Vec<Document>, YamlError> {
+/// `repeated` is empty where keys may come twice, none where that is an error.
+fn read(text: &str, file: &str, options: Options, repeated: Option<Vec<Repeated>>) -> Result<Vec<Document>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_sizes(text, file)?;
     let nodes: Vec<Spanned<Node>> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|e| YamlError::from_parser(&e, file))?;
-    nodes.into_iter().filter(|n| !matches!(n.value, Node::Null)).map(|node| document(node, text, file)).collect()
+    let document = |node| document(node, Reading { text, file, repeated: repeated.clone() });
+    nodes.into_iter().filter(|n| !matches!(n.value, Node::Null)).map(document).collect()
 }
 
-fn document(node: Spanned<Node>, text: &str, file: &str) -> Result<Document, YamlError> {
+fn document(node: Spanned<Node>, mut reading: Reading<'_>) -> Result<Document, YamlError> {
     let line = line(&node);
-    let (value, spans) = node::convert(node, text, file)?;
-    Ok(Document { value, line, spans })
+    let (value, spans) = reading.convert(node)?;
+    Ok(Document { value, line, repeated: reading.repeated.unwrap_or_default(), spans })
 }
 
 fn line<T>(node: &Spanned<T>) -> u32 {

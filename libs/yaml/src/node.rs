@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-use crate::{YamlError, line, spans::Spans};
+use crate::{Repeated, YamlError, line, spans::Spans};
 
 /// A node as the parser gives it.
 pub(crate) enum Node {
@@ -102,44 +102,67 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-/// The JSON value of a node, and where its parts stand in the text.
-pub(crate) fn convert(node: Spanned<Node>, text: &str, file: &str) -> Result<(Value, Spans), YamlError> {
-    let mut spans = Spans::at(line(&node));
-    let value = match node.value {
-        Node::Null => Value::Null,
-        Node::Bool(value) => Value::Bool(value),
-        Node::Number(value) => {
-            refuse_leading_zero(&node.defined, text, file)?;
-            Value::Number(value)
-        }
-        Node::String(value) => Value::String(value),
-        Node::Sequence(items) => {
-            let mut values = Vec::with_capacity(items.len());
-            for (index, item) in items.into_iter().enumerate() {
-                let (value, child) = convert(item, text, file)?;
-                spans.insert(index.to_string(), child);
-                values.push(value);
+/// A document on its way to JSON.
+pub(crate) struct Reading<'a> {
+    pub text: &'a str,
+    pub file: &'a str,
+    /// Keys that came twice; none where that is an error.
+    pub repeated: Option<Vec<Repeated>>,
+}
+
+impl Reading<'_> {
+    /// The JSON value of a node, and where its parts stand in the text.
+    pub(crate) fn convert(&mut self, node: Spanned<Node>) -> Result<(Value, Spans), YamlError> {
+        let mut spans = Spans::at(line(&node));
+        let value = match node.value {
+            Node::Null => Value::Null,
+            Node::Bool(value) => Value::Bool(value),
+            Node::Number(value) => {
+                refuse_leading_zero(&node.defined, self.text, self.file)?;
+                Value::Number(value)
             }
-            Value::Array(values)
-        }
-        Node::Mapping(entries) => {
-            let mut values = Map::new();
-            for (key, node) in entries {
-                let key_line = line(&key);
-                let place = (key_line, u32::try_from(key.referenced.column()).unwrap_or(u32::MAX));
-                let (value, mut child) = convert(node, text, file)?;
-                child.set_line(key_line);
-                spans.insert(key.value.clone(), child);
-                // `1` and `"1"` are two keys in YAML and one in JSON.
-                if values.insert(key.value.clone(), value).is_some() {
-                    let message = format!("duplicate key {:?}", key.value);
-                    return Err(YamlError { file: file.to_owned(), line: place.0, column: place.1, message });
+            Node::String(value) => Value::String(value),
+            Node::Sequence(items) => {
+                let mut values = Vec::with_capacity(items.len());
+                for (index, item) in items.into_iter().enumerate() {
+                    let (value, child) = self.convert(item)?;
+                    spans.insert(index.to_string(), child);
+                    values.push(value);
                 }
+                Value::Array(values)
             }
-            Value::Object(values)
+            Node::Mapping(entries) => {
+                let mut values = Map::new();
+                for (key, node) in entries {
+                    let value_line = line(&node);
+                    let (value, mut child) = self.convert(node)?;
+                    child.set_line(line(&key));
+                    spans.insert(key.value.clone(), child);
+                    // `1` and `"1"` are two keys in YAML and one in JSON.
+                    if values.insert(key.value.clone(), value).is_some() {
+                        self.repeat(key, value_line)?;
+                    }
+                }
+                Value::Object(values)
+            }
+        };
+        Ok((value, spans))
+    }
+
+    fn repeat(&mut self, key: Spanned<String>, value_line: u32) -> Result<(), YamlError> {
+        match &mut self.repeated {
+            Some(repeated) => {
+                repeated.push(Repeated { key: key.value, line: value_line });
+                Ok(())
+            }
+            None => Err(YamlError {
+                file: self.file.to_owned(),
+                line: line(&key),
+                column: u32::try_from(key.referenced.column()).unwrap_or(u32::MAX),
+                message: format!("duplicate key {:?}", key.value),
+            }),
         }
-    };
-    Ok((value, spans))
+    }
 }
 
 /// `0777` is 777 to some readers and 511 to others.

@@ -101,6 +101,15 @@ fn the_second_of_two_equal_keys_is_the_error() {
 }
 
 #[test]
+fn a_server_reads_keys_that_come_twice() {
+    let text = "a: 1\nb:\n  c: 1\n  c:\n    d: 2\na: [3]\nbase: &x {e: 1}\nmerged:\n  <<: *x\n  e: 2\n";
+    let document = parse_documents_yaml11(text, "f").unwrap().remove(0);
+    assert_eq!(document.value, json!({"a": [3], "b": {"c": {"d": 2}}, "base": {"e": 1}, "merged": {"e": 2}}));
+    let repeated: Vec<(&str, u32)> = document.repeated.iter().map(|r| (r.key.as_str(), r.line)).collect();
+    assert_eq!(repeated, [("c", 5), ("a", 6)]);
+}
+
+#[test]
 fn broken_yaml_says_where() {
     let error = refused("a: 1\nb:\n  c: [unclosed\n");
     assert!((3..=4).contains(&error.line), "{error}");

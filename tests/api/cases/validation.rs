@@ -137,8 +137,16 @@ pub async fn unknown_fields(s: &mut Script<'_>) {
     for mode in ["Strict", "Warn", "Ignore"] {
         s.post(&format!("$models?dryRun=All&fieldValidation={mode}"), twice.clone()).await;
     }
+    s.note("in YAML, and applied");
+    let twice = "apiVersion: rbee.dev/v1alpha1\nkind: Model\nmetadata:\n  name: bee\n  name: bee\nspec:\n  uri: builtin:a\n  uri:\n    builtin:tinybee";
+    for mode in ["Strict", "Warn", "Ignore"] {
+        s.post_yaml(&format!("$models?dryRun=All&fieldValidation={mode}"), &format!("{twice}\n  url: x\n")).await;
+        let apply = format!("$models/bee?dryRun=All&fieldManager=m&fieldValidation={mode}");
+        s.patch(Patch::Apply, &apply, json!(twice)).await;
+    }
     s.note("in patches");
     s.quietly("POST", "$models", model("bee", json!({"uri": "builtin:tinybee"}))).await;
+    s.patch(Patch::Apply, "$models/bee?dryRun=All&fieldManager=m&fieldValidation=Warn", json!(twice)).await;
     s.patch(Patch::Merge, "$models/bee?fieldValidation=Strict", json!({"spec": {"url": "x"}})).await;
     s.patch(Patch::Merge, "$models/bee?fieldValidation=Warn", json!({"spec": {"url": "x"}})).await;
     s.patch(Patch::Apply, "$models/bee?fieldManager=m&fieldValidation=Strict", model("bee", json!({"url": "x"}))).await;
