@@ -17,6 +17,8 @@ use super::file::{Refusal, open};
 
 /// Without it no text becomes tokens.
 const TOKENIZER: &str = "tokenizer.json";
+/// Files of weights of one checkpoint, at most.
+const MOST: usize = rbee_model::safetensors::limits::FILES;
 /// What a worker reads of a checkpoint, besides the weights.
 const FILES: [&str; 7] = [
     FILE_NAME,
@@ -65,6 +67,10 @@ pub(super) fn check(path: &Path, files: &mut Files) -> Result<(u64, Gguf), Refus
         Ok(checkpoint) => checkpoint,
         Err(e) => {
             files.add(folder.join(&e.file));
+            // An index is told to be wrong where a file of its weights is: a change of any of them may mend it.
+            let mut weights: Vec<String> = OnDisk(folder).names().filter(|name| is_weights(name)).take(MOST).collect();
+            weights.sort();
+            weights.into_iter().for_each(|name| files.add(folder.join(name)));
             return Err(refusal(folder, named, &e));
         }
     };
@@ -176,8 +182,13 @@ mod tests {
         let missing = look(dir.path(), None);
         let missing = look(dir.path(), Some(missing));
         assert_eq!(state(&missing), CacheState::Invalid);
+        // One of another revision, then the right one.
+        write(dir.path(), "1.safetensors", String::from_utf8(weights()).unwrap().replace("\"a\"", "\"b\"").as_bytes());
+        let other = look(dir.path(), Some(missing));
+        let other = look(dir.path(), Some(other));
+        assert_eq!(state(&other), CacheState::Invalid);
         write(dir.path(), "1.safetensors", &weights());
-        let there = look(dir.path(), Some(missing));
+        let there = look(dir.path(), Some(other));
         assert_eq!(state(&there), CacheState::Available);
         let settled = look(dir.path(), Some(there));
         let again = look(dir.path(), Some(settled.clone()));

@@ -99,7 +99,7 @@ impl Looked {
             let bytes = metadata.len();
             match Some(Mark::of_open(metadata)) == self.mark {
                 true => sha256(file.take(bytes), go_on),
-                false => Ok(None),
+                false => Err(io::Error::other("it changes while it is read")),
             }
         };
         self.unreadable = None;
@@ -107,6 +107,15 @@ impl Looked {
             Ok(Some(hash)) => self.digest = Digest::Is(hash),
             Ok(None) => {}
             Err(e) => self.unreadable = Some((format!("{shown}: cannot be read: {e}"), Instant::now())),
+        }
+        self
+    }
+
+    /// The same where nobody asks for the sha256: what kept it from being computed is no fault then.
+    pub fn without_digest_asked(mut self) -> Self {
+        self.unreadable = None;
+        if matches!(self.digest, Digest::Not(_)) {
+            self.digest = Digest::Unknown;
         }
         self
     }

@@ -7,13 +7,7 @@ mod digest;
 pub mod file;
 pub mod mark;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::Bound, path::PathBuf, sync::Arc, time::Duration};
 
 use rbee_crds::{
     Assignment, Model,
@@ -53,8 +47,8 @@ impl Puller {
         loop {
             let wanted = self.wanted();
             let folder = self.folder.clone();
-            let uris = wanted.keys().cloned().collect();
-            let round = tokio::task::spawn_blocking(move || round(uris, known, &folder));
+            let asked = wanted.clone();
+            let round = tokio::task::spawn_blocking(move || round(asked, known, &folder));
             let entries;
             (entries, known) = match round.await {
                 Ok(done) => done,
@@ -170,14 +164,20 @@ impl Hashing {
 }
 
 /// Looks at each reference once.
-fn round(wanted: BTreeSet<String>, mut before: Known, folder: &std::path::Path) -> (BTreeMap<String, Entry>, Known) {
+fn round(
+    wanted: BTreeMap<String, bool>,
+    mut before: Known,
+    folder: &std::path::Path,
+) -> (BTreeMap<String, Entry>, Known) {
     let (mut entries, mut files) = (BTreeMap::new(), BTreeMap::new());
-    for uri in wanted {
+    for (uri, hash) in wanted {
         let entry = match uri.parse::<ModelRef>() {
             Err(e) => refused(&uri, CacheState::Invalid, ErrorCode::InvalidRequest.camel(), e.to_string()),
             Ok(ModelRef::Builtin(name)) => builtin::entry(&uri, &name, folder, &mut before.builtin),
             Ok(ModelRef::File(path)) => {
-                let looked = file::look(path.as_ref(), before.files.remove(&uri));
+                let known = before.files.remove(&uri);
+                let known = if hash { known } else { known.map(Looked::without_digest_asked) };
+                let looked = file::look(path.as_ref(), known);
                 let entry = file::entry(&uri, &looked);
                 files.insert(uri.clone(), looked);
                 entry

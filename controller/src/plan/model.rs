@@ -174,18 +174,15 @@ fn resolve_file(
     if reports.is_empty() {
         return Resolution::Waiting(format!("no hive is Ready that could look for {path}"));
     }
-    let silent: Vec<&str> = reports
-        .iter()
-        .filter(|(_, r)| r.is_none_or(|r| state(model, r) == CacheState::Downloading))
-        .map(|(h, _)| name(h))
-        .take(LISTED_HIVES)
-        .collect();
-    if !silent.is_empty() {
-        let asked = match (&model.spec.sha256, there.is_empty()) {
-            (Some(_), false) => "to compute the sha256 of",
-            _ => "to look for",
-        };
-        return Resolution::Waiting(format!("waiting for {} {asked} {path}", sorted(silent).join(", ")));
+    let waiting = |is_awaited: &dyn Fn(Option<&CachedModel>) -> bool, what: &str| {
+        let awaited = reports.iter().filter(|(_, r)| is_awaited(*r)).map(|(h, _)| name(h)).take(LISTED_HIVES);
+        let awaited = sorted(awaited.collect()).join(", ");
+        (!awaited.is_empty()).then(|| Resolution::Waiting(format!("waiting for {awaited} to {what} {path}")))
+    };
+    let looks = |r: Option<&CachedModel>| r.is_none_or(|r| r.state == CacheState::Downloading);
+    let computes = |r: Option<&CachedModel>| r.is_some_and(|r| state(model, r) == CacheState::Downloading);
+    if let Some(waiting) = waiting(&looks, "look for").or_else(|| waiting(&computes, "compute the sha256 of")) {
+        return waiting;
     }
     if let Some(refused) = there.iter().find_map(|found| other_file(model, path, found)) {
         return refused;

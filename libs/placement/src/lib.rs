@@ -85,7 +85,11 @@ fn fit<'a>(request: &Request, hive: &'a HiveView, placed: &[Placed]) -> Result<C
     }
     let has_file = has_file(request, hive);
     if request.model_uri.starts_with("file:") && !has_file {
-        return Err(Misfit::ModelNotOnHive { uri: request.model_uri.clone(), sha256: request.model_sha256.clone() });
+        let (uri, sha256) = (request.model_uri.clone(), request.model_sha256.clone());
+        return Err(match hive.files.get(&uri) {
+            Some(FileState::Available { sha256: None }) => Misfit::ModelUnverified { uri },
+            _ => Misfit::ModelNotOnHive { uri, sha256 },
+        });
     }
     let (device, free_bytes) = device(request, hive, placed)?;
     let replicas = placed.iter().filter(|p| p.hive == hive.name && p.worker == request.worker).count();

@@ -27,6 +27,10 @@ pub enum Misfit {
         uri: String,
         sha256: Option<String>,
     },
+    /// The file is there, and whether it is the right one is not known yet.
+    ModelUnverified {
+        uri: String,
+    },
     BackendNotAvailable {
         wanted: Backend,
         available: Vec<Backend>,
@@ -48,6 +52,7 @@ impl Misfit {
             Self::Unschedulable => "Unschedulable",
             Self::SelectorMismatch { .. } => "SelectorMismatch",
             Self::ModelNotOnHive { .. } => "ModelNotOnHive",
+            Self::ModelUnverified { .. } => reason::MODEL_NOT_READY,
             Self::BackendNotAvailable { .. } => reason::BACKEND_NOT_AVAILABLE,
             Self::DeviceNotAvailable { .. } => reason::DEVICE_NOT_AVAILABLE,
             Self::InsufficientMemory(_) => reason::INSUFFICIENT_MEMORY,
@@ -61,7 +66,7 @@ impl Misfit {
             Self::HiveNotReady => 1,
             Self::Unschedulable => 2,
             Self::SelectorMismatch { .. } => 3,
-            Self::ModelNotOnHive { .. } => 4,
+            Self::ModelNotOnHive { .. } | Self::ModelUnverified { .. } => 4,
             Self::BackendNotAvailable { .. } => 5,
             Self::DeviceNotAvailable { .. } => 6,
             Self::InsufficientMemory(_) => 7,
@@ -81,8 +86,9 @@ impl fmt::Display for Misfit {
             }
             Self::ModelNotOnHive { uri, sha256: None } => write!(f, "does not have {uri}"),
             Self::ModelNotOnHive { uri, sha256: Some(sha256) } => {
-                write!(f, "does not have {uri} with the sha256 {sha256}, or does not know it yet")
+                write!(f, "does not have {uri} with the sha256 {sha256}")
             }
+            Self::ModelUnverified { uri } => write!(f, "has not computed the sha256 of {uri} yet"),
             Self::BackendNotAvailable { wanted, available } => {
                 write!(f, "has no backend {wanted}; it has {}", list(available))
             }

@@ -100,7 +100,8 @@ fn every_refusal_says_what_is_missing() {
         HiveView { files: BTreeMap::from([("file:///m.gguf".into(), state)]), ..hive(name) }
     };
     let this = Request { model_sha256: Some("aa".into()), ..file };
-    assert_eq!(refusal(&this, &[with("a", Some("bb")), with("b", None)], &[]).0, "ModelNotOnHive");
+    assert_eq!(refusal(&this, &[with("a", Some("bb"))], &[]).0, "ModelNotOnHive");
+    assert_eq!(refusal(&this, &[with("b", None)], &[]).0, "ModelNotReady");
     assert_eq!(place(&this, &[with("a", Some("bb")), with("b", None), with("c", Some("aa"))], &[]), on("c"));
 
     let (code, message) = refusal(&request(), &[hive("a")], &[placed("default/x", "a", 8 * GB - 5)]);
