@@ -10,7 +10,7 @@ use crate::template::{ChatTemplate, TemplateError};
 use rbee_engine::source::Source;
 use rbee_engine::source::safetensors::CheckpointError;
 use rbee_engine::{Chunk, Engine, Kind, LoadError, Options, Output, Progress};
-use rbee_model::checkpoint::{ConfigError, Problem};
+use rbee_model::checkpoint::Problem;
 use rbee_model::format::UnsupportedFormat;
 use rbee_model::gguf::GgufError;
 use rbee_tokenizer::{Tokenizer, TokenizerError};
@@ -68,11 +68,8 @@ impl ModelErrorKind {
             Self::Tokenizer(_) => ErrorCode::InvalidModelFile,
             Self::Checkpoint(error) => match &error.problem {
                 Problem::Open(_) | Problem::NoWeights => ErrorCode::ModelNotFound,
-                Problem::Unsupported(_)
-                | Problem::Config(ConfigError::Class { .. } | ConfigError::Unsupported { .. }) => {
-                    ErrorCode::UnsupportedFormat
-                }
-                Problem::Config(_) | Problem::Safetensors(_) | Problem::TooLong { .. } => ErrorCode::InvalidModelFile,
+                problem if problem.is_unsupported() => ErrorCode::UnsupportedFormat,
+                _ => ErrorCode::InvalidModelFile,
             },
         }
     }

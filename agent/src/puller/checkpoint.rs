@@ -7,9 +7,7 @@ use std::{
 };
 
 use rbee_crds::{hive::CacheState, model::Gguf};
-use rbee_model::checkpoint::{
-    Checkpoint, CheckpointError, ConfigError, FILE_NAME, Folder, Problem, is_weights, pooling,
-};
+use rbee_model::checkpoint::{Checkpoint, CheckpointError, FILE_NAME, Folder, is_weights, pooling};
 use rbee_model::safetensors::Index;
 use rbee_wire::ErrorCode;
 
@@ -87,13 +85,11 @@ fn refusal(folder: &Path, named: Option<&str>, error: &CheckpointError) -> Refus
         let message = format!("{}: there is no such file on this hive", path.display());
         return Refusal { state: CacheState::Missing, code: ErrorCode::ModelNotFound, message };
     }
-    let (state, code) = match &error.problem {
-        Problem::Unsupported(_) | Problem::Config(ConfigError::Class { .. } | ConfigError::Unsupported { .. }) => {
-            (CacheState::Invalid, ErrorCode::UnsupportedFormat)
-        }
-        _ => (CacheState::Invalid, ErrorCode::InvalidModelFile),
+    let code = match error.problem.is_unsupported() {
+        true => ErrorCode::UnsupportedFormat,
+        false => ErrorCode::InvalidModelFile,
     };
-    Refusal { state, code, message: format!("{}: {error}", folder.display()) }
+    Refusal { state: CacheState::Invalid, code, message: format!("{}: {error}", folder.display()) }
 }
 
 struct OnDisk<'a>(&'a Path);

@@ -2,9 +2,8 @@
 
 use super::{Config, ConfigError, FILE_NAME, LIMIT_BYTES, pooling};
 use crate::format::{self, UnsupportedFormat};
-use crate::gguf::Summary;
+use crate::gguf::{Summary, of_most_bytes};
 use crate::safetensors::{Header, Index, SafetensorsError, limits};
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 
 const SINGLE: &str = "model.safetensors";
@@ -77,6 +76,13 @@ pub enum Problem {
     Safetensors(#[from] SafetensorsError),
 }
 
+impl Problem {
+    /// Whether the checkpoint is sound and of a kind that is not served.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Unsupported(_) | Self::Config(ConfigError::Class { .. } | ConfigError::Unsupported { .. }))
+    }
+}
+
 /// Whether a file's name is that of a checkpoint's weights.
 pub fn is_weights(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(ENDING)
@@ -106,16 +112,10 @@ impl<K> Checkpoint<K> {
     pub fn summary(&self) -> Summary {
         let config = &self.config;
         let tensors = || self.weights.iter().flat_map(|w| w.header.tensors());
-        let mut bytes = BTreeMap::<&str, u64>::new();
-        for tensor in tensors() {
-            let sum = bytes.entry(tensor.element_type.name()).or_default();
-            *sum = sum.saturating_add(tensor.bytes);
-        }
-        let most = bytes.into_iter().max_by_key(|&(_, bytes)| bytes);
         let elements = |shape: &[u64]| shape.iter().fold(1, |product: u64, &d| product.saturating_mul(d));
         Summary {
             architecture: config.architecture.to_owned(),
-            quantization: most.map_or_else(String::new, |(name, _)| name.to_owned()),
+            quantization: of_most_bytes(tensors().map(|t| (t.element_type.name(), t.bytes))),
             context_length: config.context_length,
             layer_count: config.block_count,
             parameter_count: saturating_sum(tensors().map(|t| elements(&t.shape))),

@@ -17,6 +17,7 @@ mod values;
 pub use dtype::DType;
 pub use error::GgufError;
 pub use summary::Summary;
+pub(crate) use summary::of_most_bytes;
 pub use value::{Array, Omitted, StringArray, Value, ValueType};
 
 use std::collections::BTreeMap;

@@ -73,9 +73,15 @@ fn quantization(header: &Header) -> String {
     if let Some(name) = header.u64("general.file_type").and_then(dtype::file_type_name) {
         return name.to_owned();
     }
-    let mut bytes = BTreeMap::new();
-    for tensor in &header.tensors {
-        *bytes.entry(tensor.dtype).or_insert(0u64) += tensor.bytes;
+    of_most_bytes(header.tensors.iter().map(|t| (t.dtype.name(), t.bytes)))
+}
+
+/// The name that most bytes have; empty if there are none.
+pub(crate) fn of_most_bytes(parts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let mut sums = BTreeMap::<&str, u64>::new();
+    for (name, bytes) in parts {
+        let sum = sums.entry(name).or_default();
+        *sum = sum.saturating_add(bytes);
     }
-    bytes.into_iter().max_by_key(|&(_, bytes)| bytes).map_or_else(String::new, |(dtype, _)| dtype.to_string())
+    sums.into_iter().max_by_key(|&(_, sum)| sum).map_or_else(String::new, |(name, _)| name.to_owned())
 }
