@@ -2,7 +2,8 @@
 //!
 //! Every kernel runs on the widest instructions found at run time ([`Isa`]) and on all threads of a [`Pool`]. The order
 //! of floating-point operations of one row of output depends neither on how many rows a call has, nor on the number of
-//! threads: the same row gives the same bits in any batch. Different instruction sets may differ in the last bits.
+//! threads: the same row gives the same bits in any batch. Different instruction sets may differ in the last bits, and
+//! round activations for some data types differently.
 
 mod activation;
 mod attention;

@@ -42,7 +42,7 @@ pub(super) trait Products {
 /// By AVX2 itself, which adds two products of bytes to a word.
 ///
 /// Products of small bytes are summed in 16 bits: at most 16 columns of a lane's half, each at most 16 * 127 from its start
-/// (8 columns and 32 * 127 where the offset is 32), so that the final sum fits, and what wraps on the way does no harm.
+/// (8 columns and 32 * 127 where halves of a group are summed), so that the final sum fits, and what wraps on the way does no harm.
 pub(super) struct Words;
 
 impl Products for Words {
@@ -263,6 +263,14 @@ impl<P: Products> Simd for Avx2<P> {
     }
 
     #[inline(always)]
+    unsafe fn f16_of(rows: Rows, offset: usize) -> Self::F {
+        // SAFETY: the caller's.
+        unsafe {
+            both!(h => _mm256_cvtph_ps(_mm_set_epi64x(rows.four_u16(8 * h + 4, offset), rows.four_u16(8 * h, offset))))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn i32(a: Self::U) -> Self::F {
         // SAFETY: as in the trait.
         unsafe { both!(h => _mm256_cvtepi32_ps(a[h])) }
@@ -292,6 +300,17 @@ impl<P: Products> Simd for Avx2<P> {
     unsafe fn sum(sum: Self::Sum) -> Self::F {
         // SAFETY: as in the trait.
         unsafe { both!(h => _mm256_cvtepi32_ps(P::lanes(sum[h]))) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(pairs: Self::U, with: Self::U) -> Self::U {
+        // SAFETY: as in the trait.
+        unsafe { both!(h => _mm256_madd_epi16(pairs[h], with[h])) }
+    }
+
+    #[inline(always)]
+    unsafe fn pairs(sum: Self::Sum) -> Self::U {
+        sum
     }
 
     #[inline(always)]

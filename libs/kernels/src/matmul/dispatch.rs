@@ -1,7 +1,8 @@
 //! The functions of every instruction set, compiled for it.
 
-use super::activations::{quantize_block, transpose_block};
-use super::fused::{self, DTYPES, Fused};
+use super::activations::{Packing, pack_by_32, pack_by_256, pack_floats};
+use super::fused::{self, Fused};
+use super::integers;
 use super::kernel::{self, Dot};
 use super::panel::Kind;
 use super::simd::Simd;
@@ -17,11 +18,12 @@ pub(super) struct Kernels {
     pub(super) panels: usize,
     /// Bytes of that many panels, about.
     pub(super) panel_bytes: usize,
-    pub(super) quantize: unsafe fn(&[f32], usize, &mut [u32]),
-    pub(super) transpose: unsafe fn(&[f32], usize, &mut [u32]),
+    /// As in [`Simd`].
+    pairs: bool,
+    pub(super) pack: unsafe fn(Packing, &[f32], usize, &mut [u32]),
     pub(super) unpack: unsafe fn(Unpack),
-    /// Of a kind, one panel or `panels` of them, with a block of a number of rows.
-    pub(super) dot: unsafe fn(Kind, usize, usize, Dot),
+    /// Of a type, one panel or `panels` of them, with a block of a number of rows.
+    pub(super) dot: unsafe fn(DType, usize, usize, Dot),
     /// As in [`Simd`].
     fused_rows: usize,
     /// A tile of quants with a block of a number of rows.
@@ -31,7 +33,12 @@ pub(super) struct Kernels {
 impl Kernels {
     /// Rows of activations up to which [`Self::fused`] is the faster way for a type.
     pub(super) fn fused_rows(&self, dtype: DType) -> usize {
-        if DTYPES.contains(&dtype) { self.fused_rows } else { 0 }
+        if fused::DTYPES.contains(&dtype) { self.fused_rows } else { 0 }
+    }
+
+    /// How a type's panels are.
+    pub(super) fn kind(&self, dtype: DType) -> Kind {
+        Kind::of(dtype, self.pairs)
     }
 
     /// Those of an instruction set; the portable ones when this is another processor's.
@@ -55,13 +62,12 @@ macro_rules! kernels {
         mod $name {
             use super::*;
 
-            pub(super) static KERNELS: Kernels =
-Kernels {
+            pub(super) static KERNELS: Kernels = Kernels {
                 rows: <$simd>::ROWS,
                 panels: <$simd>::PANELS,
                 panel_bytes: <$simd>::PANEL_BYTES,
-                quantize,
-                transpose,
+                pairs: <$simd>::PAIRS,
+                pack,
                 unpack,
                 dot,
                 fused_rows: <$simd>::FUSED_ROWS,
@@ -69,13 +75,12 @@ Kernels {
             };
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn quantize(x: &[f32], cols: usize, out: &mut [u32]) {
-                quantize_block::<{ <$simd>::PAIRS }>(x, cols, out);
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn transpose(x: &[f32], cols: usize, out: &mut [u32]) {
-                transpose_block(x, cols, out);
+            unsafe fn pack(packing: Packing, x: &[f32], cols: usize, out: &mut [u32]) {
+                match packing {
+                    Packing::By32 => pack_by_32::<{ <$simd>::PAIRS }>(x, cols, out),
+                    Packing::By256 => pack_by_256(x, cols, out),
+                    Packing::Floats => pack_floats(x, cols, out),
+                }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -84,29 +89,55 @@ Kernels {
                 unsafe { unpack::unpack::<$simd>(task) }
             }
 
-            unsafe fn dot(kind: Kind, panels: usize, m: usize, dot: Dot) {
+            unsafe fn dot(dtype: DType, panels: usize, m: usize, dot: Dot) {
                 // SAFETY: the caller's.
                 unsafe {
                     match (m, panels) {
-                        $(($m, 1) => dot_of::<1, $m>(kind, dot),
-                        ($m, _) => dot_of::<{ <$simd>::PANELS }, $m>(kind, dot),)*
+                        $(($m, 1) => dot_of::<1, $m>(dtype, dot),
+                        ($m, _) => dot_of::<{ <$simd>::PANELS }, $m>(dtype, dot),)*
                         _ => unreachable!("a block has 1 to {} rows", <$simd>::ROWS),
                     }
                 }
             }
 
-            unsafe fn dot_of<const T: usize, const M: usize>(kind: Kind, dot: Dot) {
+            unsafe fn dot_of<const T: usize, const M: usize>(dtype: DType, dot: Dot) {
                 // SAFETY: the caller's.
                 unsafe {
-                    match kind {
-                        Kind::Scale => quants::<T, M, 0>(dot),
-                        Kind::ScaleMin => quants::<T, M, 1>(dot),
-                        Kind::HalfScales => quants::<T, M, 2>(dot),
-                        Kind::HalfScalesMins => quants::<T, M, 3>(dot),
-                        Kind::Bytes => quants::<T, M, 4>(dot),
+                    match KERNELS.kind(dtype) {
+                        Kind::Nibbles => quants::<T, M, 0>(dot),
+                        Kind::Scale => quants::<T, M, 1>(dot),
+                        Kind::ScaleMin => quants::<T, M, 2>(dot),
+                        Kind::HalfScales => quants::<T, M, 3>(dot),
+                        Kind::HalfScalesMins => quants::<T, M, 4>(dot),
+                        Kind::Bytes => quants::<T, M, 5>(dot),
+                        Kind::Integers(_) => integers_of::<M>(dtype, dot),
                         Kind::Floats => floats::<T, M>(dot),
                     }
                 }
+            }
+
+            unsafe fn integers_of<const M: usize>(dtype: DType, dot: Dot) {
+                // SAFETY: the caller's.
+                unsafe {
+                    match dtype {
+                        DType::Q2_K => integers_as::<M, 0>(dot),
+                        DType::Q3_K => integers_as::<M, 1>(dot),
+                        DType::Q4_K => integers_as::<M, 2>(dot),
+                        DType::Q5_K => integers_as::<M, 3>(dot),
+                        DType::Q6_K => integers_as::<M, 4>(dot),
+                        other => unreachable!("{other} has no integers for scales"),
+                    }
+                }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn integers_as<const M: usize, const DTYPE: usize>(dot: Dot) {
+                const { assert!(!<$simd>::PAIRS || <$simd>::PANELS == 1, "one panel at a time") };
+                if !<$simd>::PAIRS {
+                    unreachable!("{} has f32 for scales", integers::DTYPES[DTYPE]);
+                }
+                // SAFETY: the caller's.
+                unsafe { integers::integers::<$simd, M, DTYPE>(dot) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -141,7 +172,7 @@ Kernels {
 
             $(#[target_feature(enable = $features)])?
             unsafe fn fused_as<const M: usize, const DTYPE: usize>(task: Fused) {
-                debug_assert_eq!(task.dtype, DTYPES[DTYPE]);
+                debug_assert_eq!(task.dtype, fused::DTYPES[DTYPE]);
                 // SAFETY: the caller's.
                 unsafe { fused::fused::<$simd, M, DTYPE>(task) }
             }

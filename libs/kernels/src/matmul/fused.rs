@@ -3,11 +3,11 @@
 //! For types with blocks of 32, whose parts fit into registers. The order of floating-point operations is that of a panel
 //! ([`super::kernel`]), so both give the same bits.
 
-use super::activations::{AUX, QUANT_WORDS, SCALE, SUM, WORDS};
+use super::activations::{QUANT_WORDS, SCALE, START_8, START_16, START_128, SUM, WORDS};
 use super::panel::Kind;
 use super::rows::Rows;
 use super::simd::{LANES, Simd};
-use super::unpack::{Ahead, Format, Out, each, legacy};
+use super::unpack::{Ahead, Format, GroupOut, Out, each, legacy};
 use rbee_model::gguf::DType;
 
 /// A tile and what it is multiplied with.
@@ -55,10 +55,10 @@ unsafe fn tile<S: Simd, T: Format, const M: usize>(task: Fused) {
         // All bits 0: +0.0.
         let mut sums: [S::F; M] = std::mem::zeroed();
         for block in 0..task.blocks {
-            let ahead = Ahead::of::<T>(task.later.wrapping_add(block * LANES * bytes));
+            let ahead = Ahead::of(T::DTYPE, task.later.wrapping_add(block * LANES * bytes));
             let activations = task.activations.add(block * WORDS * M);
-            let mut products = Products::<S, M>::start(Kind::of(T::DTYPE), sums, activations, ahead);
-            T::block::<S>(task.rows.at(block * bytes), &mut products);
+            let mut products = Products::<S, M>::start(Kind::of(T::DTYPE, S::PAIRS), sums, activations, ahead);
+            T::block::<S, _>(task.rows.at(block * bytes), &mut products);
             sums = products.complete();
         }
         for i in 0..M {
@@ -134,16 +134,19 @@ impl<S: Simd, const M: usize> Out<S> for Products<S, M> {
             rows!(i {
                 let x = self.activations.add(i * QUANT_WORDS + j);
                 if self.kind == Kind::Bytes {
-                    let sum = if j == 0 { S::start_wide(self.word(AUX + 3, i)) } else { self.wide[i] };
+                    let sum = if j == 0 { S::start_wide(self.word(START_128, i)) } else { self.wide[i] };
                     self.wide[i] = S::dot_wide(sum, value, x);
                 } else {
-                    let sum = if j == 0 { S::start(self.word(AUX, i)) } else { self.small[i] };
+                    let start = if self.kind == Kind::Nibbles { START_8 } else { START_16 };
+                    let sum = if j == 0 { S::start(self.word(start, i)) } else { self.small[i] };
                     self.small[i] = S::dot(sum, value, x);
                 }
             });
         }
     }
+}
 
+impl<S: Simd, const M: usize> GroupOut<S> for Products<S, M> {
     #[inline(always)]
     unsafe fn factor(&mut self, _: usize, n: usize, value: S::F) {
         self.factors[n] = value;

@@ -1,6 +1,6 @@
 //! The dot products of a panel with a block of activations, for every instruction set.
 
-use super::activations::{AUX, HALF_SUM, QUANT_WORDS, SCALE, SUM, WORDS};
+use super::activations::{HALF_SUM, QUANT_WORDS, SCALE, START_8, START_16, START_32, START_128, SUM, WORDS};
 use super::panel::{GROUP, Kind, QUANTS, VECTOR};
 use super::simd::{LANES, LINE, Simd};
 use super::unpack::each;
@@ -35,7 +35,7 @@ pub(super) struct Later {
 impl Later {
     /// Asks for those of a group of `T` panels, and goes on to the next one.
     #[inline(always)]
-    unsafe fn ask<S: Simd, const T: usize>(&mut self) {
+    pub(super) unsafe fn ask<S: Simd, const T: usize>(&mut self) {
         for t in 0..T {
             // A line that two groups share is asked for twice.
             for line in (0..self.group_bytes).step_by(LINE) {
@@ -47,7 +47,7 @@ impl Later {
     }
 }
 
-/// Adds the products of all groups of `T` panels with `M` rows of activations. `KIND`: a [`Kind`] but `Floats`.
+/// Adds the products of all groups of `T` panels with `M` rows of activations. `KIND`: a [`Kind`] but `Floats` and `Integers`.
 ///
 /// # Safety
 /// The processor has the instructions of `S`; the pointers of `dot` hold as much as its fields say.
@@ -60,19 +60,20 @@ pub(super) unsafe fn quants<S: Simd, const T: usize, const M: usize, const KIND:
         for _ in 0..dot.groups {
             dot.later.ask::<S, T>();
             match const { kind_of(KIND) } {
-                Kind::Scale => scaled::<S, T, M>(dot, 0, 1, &mut sums),
+                Kind::Nibbles => scaled::<S, T, M>(dot, START_8, 0, 1, &mut sums),
+                Kind::Scale => scaled::<S, T, M>(dot, START_16, 0, 1, &mut sums),
                 Kind::ScaleMin => {
-                    scaled::<S, T, M>(dot, 0, 1, &mut sums);
-                    minimum::<S, T, M>(dot, 1, SUM, &mut sums);
+                    scaled::<S, T, M>(dot, START_16, 0, 1, &mut sums);
+                    minimum::<S, T, M>(dot, 1, Summed::Group, &mut sums);
                 }
                 Kind::HalfScales => {
-                    scaled::<S, T, M>(dot, 0, 2, &mut sums);
-                    scaled::<S, T, M>(dot, 1, 2, &mut sums);
+                    scaled::<S, T, M>(dot, START_32, 0, 2, &mut sums);
+                    scaled::<S, T, M>(dot, START_32 + 1, 1, 2, &mut sums);
                 }
                 Kind::HalfScalesMins => {
-                    for half in 0..2 {
-                        scaled::<S, T, M>(dot, half, 2, &mut sums);
-                        minimum::<S, T, M>(dot, 2 + half, HALF_SUM + half, &mut sums);
+                    for (half, summed) in [Summed::First, Summed::Second].into_iter().enumerate() {
+                        scaled::<S, T, M>(dot, START_32 + half, half, 2, &mut sums);
+                        minimum::<S, T, M>(dot, 2 + half, summed, &mut sums);
                     }
                 }
                 _ => bytes::<S, T, M>(dot, &mut sums),
@@ -87,30 +88,32 @@ pub(super) unsafe fn quants<S: Simd, const T: usize, const M: usize, const KIND:
 /// The kind of a code, as constants of functions must be: those of `quants`.
 const fn kind_of(code: usize) -> Kind {
     match code {
-        0 => Kind::Scale,
-        1 => Kind::ScaleMin,
-        2 => Kind::HalfScales,
-        3 => Kind::HalfScalesMins,
+        0 => Kind::Nibbles,
+        1 => Kind::Scale,
+        2 => Kind::ScaleMin,
+        3 => Kind::HalfScales,
+        4 => Kind::HalfScalesMins,
         _ => Kind::Bytes,
     }
 }
 
-/// Adds the products of small bytes in part `part` of `parts` of the group, each of which has a scale.
+/// Adds the products of small bytes in part `part` of `parts` of the group, each of which has a scale. `start`: the word that takes their zero
+/// off.
 #[inline(always)]
 unsafe fn scaled<S: Simd, const T: usize, const M: usize>(
     dot: Dot,
+    start: usize,
     part: usize,
     parts: usize,
     sums: &mut Sums<S, T, M>,
 ) {
-    let first = if parts == 1 { AUX } else { AUX + 1 + part };
     let columns = QUANT_WORDS / parts;
     // SAFETY: the caller's.
     unsafe {
-        let mut products = [[S::start(dot.word::<M>(first, 0)); M]; T];
+        let mut products = [[S::start(dot.word::<M>(start, 0)); M]; T];
         for i in 1..M {
             for t in 0..T {
-                products[t][i] = S::start(dot.word::<M>(first, i));
+                products[t][i] = S::start(dot.word::<M>(start, i));
             }
         }
         each!(n in [0 1 2 3 4 5 6 7] {
@@ -141,10 +144,10 @@ unsafe fn scaled<S: Simd, const T: usize, const M: usize>(
 unsafe fn bytes<S: Simd, const T: usize, const M: usize>(dot: Dot, sums: &mut Sums<S, T, M>) {
     // SAFETY: the caller's.
     unsafe {
-        let mut products = [[S::start_wide(dot.word::<M>(AUX + 3, 0)); M]; T];
+        let mut products = [[S::start_wide(dot.word::<M>(START_128, 0)); M]; T];
         for i in 1..M {
             for t in 0..T {
-                products[t][i] = S::start_wide(dot.word::<M>(AUX + 3, i));
+                products[t][i] = S::start_wide(dot.word::<M>(START_128, i));
             }
         }
         each!(j in [0 1 2 3 4 5 6 7] {
@@ -167,14 +170,31 @@ unsafe fn bytes<S: Simd, const T: usize, const M: usize>(dot: Dot, sums: &mut Su
     }
 }
 
-/// Takes off the minimum that is the group's factor `n`, times the activations' sum that lies at `sum`.
+/// Whose activations are summed: the group's, or one of its halves'.
+#[derive(Clone, Copy)]
+enum Summed {
+    Group,
+    First,
+    Second,
+}
+
+/// Takes off the minimum that is the group's factor `n`, times the sum of activations.
 #[inline(always)]
-unsafe fn minimum<S: Simd, const T: usize, const M: usize>(dot: Dot, n: usize, sum: usize, sums: &mut Sums<S, T, M>) {
+unsafe fn minimum<S: Simd, const T: usize, const M: usize>(
+    dot: Dot,
+    n: usize,
+    summed: Summed,
+    sums: &mut Sums<S, T, M>,
+) {
     // SAFETY: the caller's.
     unsafe {
         let mins = dot.factors::<S, T>(n);
         for i in 0..M {
-            let activations = dot.splat::<S, M>(sum, i);
+            let activations = match summed {
+                Summed::Group => dot.splat::<S, M>(SUM, i),
+                Summed::First => dot.splat::<S, M>(HALF_SUM, i),
+                Summed::Second => S::fnma(dot.splat::<S, M>(HALF_SUM, i), S::splat_f(1.0), dot.splat::<S, M>(SUM, i)),
+            };
             for t in 0..T {
                 sums.set(t, i, S::fnma(mins[t], activations, sums.get(t, i)));
             }
@@ -224,20 +244,20 @@ pub(super) unsafe fn floats<S: Simd, const T: usize, const M: usize>(mut dot: Do
 impl Dot {
     /// Word `n` of row `i` of a group; `n` is one of those after the quants.
     #[inline(always)]
-    unsafe fn word<const M: usize>(&self, n: usize, i: usize) -> *const u32 {
+    pub(super) unsafe fn word<const M: usize>(&self, n: usize, i: usize) -> *const u32 {
         // SAFETY: the caller's.
         unsafe { self.activations.add(n * M + i) }
     }
 
     #[inline(always)]
-    unsafe fn splat<S: Simd, const M: usize>(&self, n: usize, i: usize) -> S::F {
+    pub(super) unsafe fn splat<S: Simd, const M: usize>(&self, n: usize, i: usize) -> S::F {
         // SAFETY: the caller's.
         unsafe { S::splat_f(f32::from_bits(*self.word::<M>(n, i))) }
     }
 
     /// Columns `4 * j` to `4 * j + 3` of row `i`.
     #[inline(always)]
-    unsafe fn quants(&self, i: usize, j: usize) -> *const u32 {
+    pub(super) unsafe fn quants(&self, i: usize, j: usize) -> *const u32 {
         // SAFETY: the caller's.
         unsafe { self.activations.add(i * QUANT_WORDS + j) }
     }

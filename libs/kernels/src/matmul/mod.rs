@@ -3,7 +3,8 @@
 //! Weights are never repacked as a whole: 16 rows at a time are unpacked into a small panel ([`unpack`]) in which their
 //! columns lie beside each other, and multiplied with all rows of activations ([`kernel`]); or, where these are few and blocks have 32
 //! columns, multiplied as they are unpacked ([`fused`]). Activations are rounded to 8 bits with a scale for every 32 where the weights are
-//! quantized ([`activations`]), and stay f32 where they are floats.
+//! quantized, and stay f32 where they are floats ([`activations`]). Where sums are pairs of 16 bits (AVX2 alone), types with blocks of 256 keep
+//! their integer scales, and activations have one scale for 256 columns ([`integers`]).
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -14,6 +15,8 @@ mod blocks;
 mod dispatch;
 #[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]
 mod fused;
+#[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]
+mod integers;
 #[allow(clippy::needless_range_loop, reason = "an index counts through several arrays and addresses at once")]
 mod kernel;
 mod matrix;

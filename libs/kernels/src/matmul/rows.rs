@@ -33,6 +33,19 @@ impl Rows {
         debug_assert!(r < LANES);
         self.fours[r / 4].wrapping_add(r % 4 * self.stride)
     }
+
+    /// The 16 bits at an offset in the rows `r` to `r + 3`, put together in a register for integers: where those for vectors have enough to
+    /// do, this is the faster way to a few bits of every row.
+    ///
+    /// # Safety
+    /// Every row has these bits.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) unsafe fn four_u16(&self, r: usize, offset: usize) -> i64 {
+        // SAFETY: the caller's.
+        let one = |i| u64::from(unsafe { self.row(r + i).add(offset).cast::<u16>().read_unaligned() }) << (16 * i);
+        (one(0) | one(1) | one(2) | one(3)) as i64
+    }
 }
 
 /// No instruction: the compiler no longer knows how an address was made, or it would make all sixteen anew and run out of registers.

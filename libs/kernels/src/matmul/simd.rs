@@ -35,7 +35,8 @@ pub(super) trait Simd {
     const PANEL_BYTES: usize;
     /// The most rows of activations for which registers suffice to hold the sums of a panel besides those of a group.
     const SUMS_IN_REGISTERS: usize;
-    /// Whether [`Simd::Sum`] begins with two i16 per lane, for the bytes 0 and 1, 2 and 3 of each four, instead of one i32.
+    /// Whether a lane of [`Simd::Sum`] has two i16, for the bytes 0 and 1, 2 and 3 of each four, instead of one i32. These have to be made one
+    /// number anyway, and are multiplied on the way: the integer scales of types with blocks of 256 stay integers, see [`super::integers`].
     const PAIRS: bool;
     /// What makes the signed bytes of Q8_0 those that [`Simd::dot_wide`] takes.
     const FLIP: u32;
@@ -63,6 +64,12 @@ pub(super) trait Simd {
     unsafe fn fnma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The low half of each lane, an f16.
     unsafe fn f16(a: Self::U) -> Self::F;
+    /// The f16 at an offset in each of 16 rows, in which 14 bytes follow.
+    #[inline(always)]
+    unsafe fn f16_of(rows: Rows, offset: usize) -> Self::F {
+        // SAFETY: the caller's.
+        unsafe { Self::f16(Self::transpose(rows, offset)[0]) }
+    }
     /// Each lane, an i32.
     unsafe fn i32(a: Self::U) -> Self::F;
     /// A sum that begins with a word of the activations, see [`Simd::PAIRS`].
@@ -73,6 +80,14 @@ pub(super) trait Simd {
     /// would otherwise finish one sum after the other and spill the weights.
     unsafe fn in_order(_: &mut [Self::Sum]) {}
     unsafe fn sum(sum: Self::Sum) -> Self::F;
+    /// Where there are [`Simd::PAIRS`]: each lane's products of its pair with the one of `with`, added, as i32.
+    unsafe fn dot_pairs(_pairs: Self::U, _with: Self::U) -> Self::U {
+        unreachable!("lanes of sums have one number")
+    }
+    /// Where there are [`Simd::PAIRS`]: the pairs of a sum.
+    unsafe fn pairs(_: Self::Sum) -> Self::U {
+        unreachable!("lanes of sums have one number")
+    }
     unsafe fn start_wide(word: *const u32) -> Self::WideSum;
     unsafe fn dot_wide(sum: Self::WideSum, weights: Self::U, activations: *const u32) -> Self::WideSum;
     /// As [`Simd::in_order`].

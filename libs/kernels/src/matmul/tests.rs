@@ -1,5 +1,8 @@
 //! Products of every data type on every instruction set, against plain sums in f64.
 
+use super::activations::Packing;
+use super::dispatch::Kernels;
+use super::panel::{BLOCK, GROUP};
 use super::{Matrix, matmul};
 use crate::{Cpu, Isa};
 use half::{bf16, f16};
@@ -75,26 +78,28 @@ fn random_matrix(random: &mut Random, dtype: DType, rows: usize, cols: usize, si
     Matrix::new(dtype, rows, cols, bytes.into()).unwrap()
 }
 
-/// `x` as the kernels see it for weights of this type: rounded to 8 bits for every 32 numbers, unless they are floats.
-fn as_seen(dtype: DType, x: &[f32]) -> Vec<f64> {
-    if matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
-        return x.iter().map(|&x| f64::from(x)).collect();
-    }
+/// `x` as the kernels see it: rounded to 8 bits for every 32 or 256 numbers, unless weights are floats.
+fn as_seen(packing: Packing, x: &[f32]) -> Vec<f64> {
+    let numbers = match packing {
+        Packing::Floats => return x.iter().map(|&x| f64::from(x)).collect(),
+        Packing::By32 => GROUP,
+        Packing::By256 => BLOCK,
+    };
     let round = |group: &[f32]| {
         let largest = group.iter().fold(0f32, |a, x| a.max(x.abs()));
         let inverse = if largest == 0.0 { 0.0 } else { 127.0 / largest };
         let quant = |x: &f32| f64::from((x * inverse).round_ties_even()) * f64::from(largest / 127.0);
         group.iter().map(quant).collect::<Vec<_>>()
     };
-    x.chunks(32).flat_map(round).collect()
+    x.chunks(numbers).flat_map(round).collect()
 }
 
 /// The product and, for each output, the sum of the absolute values of all terms: errors are relative to it.
-fn reference(w: &Matrix, x: &[f32]) -> Vec<(f64, f64)> {
+fn reference(packing: Packing, w: &Matrix, x: &[f32]) -> Vec<(f64, f64)> {
     let mut row = vec![0.0; w.cols()];
     let mut out = Vec::new();
     for x in x.chunks_exact(w.cols()) {
-        let x = as_seen(w.dtype(), x);
+        let x = as_seen(packing, x);
         for r in 0..w.rows() {
             w.row(r, &mut row);
             let terms = row.iter().zip(&x).map(|(&w, x)| f64::from(w) * x);
@@ -102,6 +107,10 @@ fn reference(w: &Matrix, x: &[f32]) -> Vec<(f64, f64)> {
         }
     }
     out
+}
+
+fn packing(isa: Isa, dtype: DType) -> Packing {
+    Packing::of(Kernels::of(isa).kind(dtype))
 }
 
 fn product(cpu: &Cpu, w: &Matrix, x: &[f32]) -> Vec<f32> {
@@ -132,10 +141,11 @@ fn every_type_on_every_instruction_set_gives_the_sums() {
             let w = random_matrix(&mut random, dtype, rows, cols, size);
             for m in [1, 2, 3, 4, 5, 6, 7, 8, 17] {
                 let x = random.numbers(m * cols);
-                let reference = reference(&w, &x);
+                let references = Packing::ALL.map(|packing| reference(packing, &w, &x));
                 for cpu in cpus(2) {
                     let what = format!("{dtype} {rows}x{cols} on {}, {m} rows", cpu.isa);
-                    assert_near(&product(&cpu, &w, &x), &reference, &what);
+                    let reference = &references[packing(cpu.isa, dtype) as usize];
+                    assert_near(&product(&cpu, &w, &x), reference, &what);
                 }
             }
         }
@@ -148,7 +158,9 @@ fn columns_need_not_be_a_multiple_of_256() {
     for (dtype, cols) in [
         (DType::Q4_0, 32),
         (DType::Q8_0, 896),
+        (DType::Q4_1, 288),
         (DType::Q5_0, 544),
+        (DType::Q5_1, 96),
         (DType::F32, 1),
         (DType::F32, 515),
         (DType::F16, 7),
@@ -156,9 +168,12 @@ fn columns_need_not_be_a_multiple_of_256() {
         (DType::BF16, 35),
     ] {
         let w = random_matrix(&mut random, dtype, 19, cols, 1.0);
-        let x = random.numbers(11 * cols);
-        for cpu in cpus(1) {
-            assert_near(&product(&cpu, &w, &x), &reference(&w, &x), &format!("{dtype} {cols} on {}", cpu.isa));
+        for m in [1, 11, 17] {
+            let x = random.numbers(m * cols);
+            for cpu in cpus(1) {
+                let reference = reference(packing(cpu.isa, dtype), &w, &x);
+                assert_near(&product(&cpu, &w, &x), &reference, &format!("{dtype} {cols} on {}, {m} rows", cpu.isa));
+            }
         }
     }
 }
@@ -173,15 +188,22 @@ fn the_largest_sums_of_small_integers_do_not_overflow() {
                 for &at in factors(dtype) {
                     block[at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
                 }
+                if dtype == DType::Q6_K && byte == 0 {
+                    // Scales of -128, and quants of -32.
+                    block[192..208].fill(0x80);
+                }
             }
             let w = Matrix::new(dtype, 16, 512, bytes.into()).unwrap();
             if dtype.block_elements() == 1 && byte != 0 {
                 continue;
             }
-            for sign in [1.0, -1.0] {
-                let x = [sign; 512];
+            let signs: [fn(usize) -> bool; 4] = [|_| true, |_| false, |i| i % 2 == 0, |i| i / 2 % 2 == 0];
+            for (n, sign) in signs.into_iter().enumerate() {
+                let x: [f32; 512] = std::array::from_fn(|i| if sign(i) { 1.0 } else { -1.0 });
                 for cpu in cpus(1) {
-                    assert_near(&product(&cpu, &w, &x), &reference(&w, &x), &format!("{dtype} {byte:x} {}", cpu.isa));
+                    let reference = reference(packing(cpu.isa, dtype), &w, &x);
+                    let what = format!("{dtype} {byte:x} on {}, signs {n}", cpu.isa);
+                    assert_near(&product(&cpu, &w, &x), &reference, &what);
                 }
             }
         }
@@ -218,24 +240,50 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
 #[test]
 fn matrices_of_one_call_lie_beside_each_other_and_give_what_they_give_alone() {
     let mut random = Random(4);
-    let cols = 512;
-    let all: Vec<Matrix> = [(DType::Q4_K, 40), (DType::Q6_K, 7), (DType::F16, 21), (DType::Q8_0, 16)]
-        .map(|(dtype, rows)| random_matrix(&mut random, dtype, rows, cols, 1.0))
-        .into();
+    // More columns than are unpacked at once.
+    let cols = 1536;
+    let types = [
+        (DType::Q4_K, 40),
+        (DType::Q6_K, 7),
+        (DType::F16, 21),
+        (DType::Q8_0, 16),
+        (DType::Q4_0, 33),
+        (DType::Q2_K, 16),
+    ];
+    let rows: usize = types.iter().map(|(_, rows)| rows).sum();
+    let all: Vec<Matrix> = types.map(|(dtype, rows)| random_matrix(&mut random, dtype, rows, cols, 1.0)).into();
     let cases = Isa::available().into_iter().flat_map(|isa| [1, 2, 4, 7, 8, 9].map(|m| (isa, m)));
     for (isa, m) in cases {
         let cpu = Cpu::with_isa(2, isa).unwrap();
         let x = random.numbers(m * cols);
-        let mut out = vec![0.0; m * 84];
+        let mut out = vec![0.0; m * rows];
         matmul(&cpu, &all.iter().collect::<Vec<_>>(), &x, &mut out);
         let mut column = 0;
         for w in &all {
             let alone = product(&cpu, w, &x);
             for i in 0..m {
-                let among = &out[i * 84 + column..][..w.rows()];
+                let among = &out[i * rows + column..][..w.rows()];
                 assert!(same_bits(among, &alone[i * w.rows()..][..w.rows()]), "{w:?} on {}, {m} rows", cpu.isa);
             }
             column += w.rows();
+        }
+    }
+}
+
+/// Of activations as they are: numbers around 0, few of them large. What one row of 4,096 columns loses to rounding is the noise of a sum of
+/// that many terms, none of which loses more than half a quant.
+#[test]
+fn rounding_of_activations_costs_less_than_a_hundredth() {
+    let mut random = Random(6);
+    for dtype in DTYPES {
+        let w = random_matrix(&mut random, dtype, 64, 4096, 0.1);
+        let x: Vec<f32> = (0..4096).map(|_| random.number() * random.number() * random.number()).collect();
+        let exact: Vec<f64> = reference(Packing::Floats, &w, &x).iter().map(|(sum, _)| *sum).collect();
+        let size = exact.iter().map(|y| y * y).sum::<f64>();
+        for cpu in cpus(1) {
+            let out = product(&cpu, &w, &x);
+            let error = out.iter().zip(&exact).map(|(y, exact)| (f64::from(*y) - exact).powi(2)).sum::<f64>();
+            assert!((error / size).sqrt() < 0.01, "{dtype} on {}: {:.4}", cpu.isa, (error / size).sqrt());
         }
     }
 }

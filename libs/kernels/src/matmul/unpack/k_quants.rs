@@ -1,6 +1,7 @@
 //! The types with blocks of 256: Q2_K to Q6_K.
 
-use super::{Format, Out, each, high_nibbles, mask};
+use super::factors::{KFormat, KOut};
+use super::{each, high_nibbles, mask};
 use crate::matmul::rows::Rows;
 use crate::matmul::simd::Simd;
 use rbee_model::gguf::DType;
@@ -21,11 +22,11 @@ pub(super) struct Q5_K;
 #[allow(non_camel_case_types)]
 pub(super) struct Q6_K;
 
-impl Format for Q4_K {
+impl KFormat for Q4_K {
     const DTYPE: DType = DType::Q4_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl KOut<S>) {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 128 bytes of nibbles.
         unsafe {
             scales_and_mins::<S>(S::transpose(rows, 0), out);
@@ -42,11 +43,11 @@ impl Format for Q4_K {
     }
 }
 
-impl Format for Q5_K {
+impl KFormat for Q5_K {
     const DTYPE: DType = DType::Q5_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl KOut<S>) {
         // SAFETY: the caller's; a block is d, dmin: f16, 12 bytes of scales, 32 bytes of fifth bits, 128 of nibbles.
         unsafe {
             scales_and_mins::<S>(S::transpose(rows, 0), out);
@@ -74,22 +75,18 @@ impl Format for Q5_K {
 }
 
 /// The scales and minimums of 8 groups from the first 16 bytes of a block, as dwords: d and dmin, then 6 bits each.
-/// A weight is `scale * q - min = scale * (q - 16) - (min - 16 * scale)`.
 #[inline(always)]
-unsafe fn scales_and_mins<S: Simd>(head: [S::U; 4], out: &mut impl Out<S>) {
+unsafe fn scales_and_mins<S: Simd>(head: [S::U; 4], out: &mut impl KOut<S>) {
     // SAFETY: the caller's.
     unsafe {
-        let (d, dmin) = (S::f16(head[0]), S::f16(S::shr::<16>(head[0])));
+        out.factors(S::f16(head[0]), Some(S::f16(S::shr::<16>(head[0]))));
         let high = |a: S::U| mask::<S>(S::shr::<2>(a), 0x30);
         let scales = [mask::<S>(head[1], 63), S::or(mask::<S>(head[3], 15), high(head[1]))];
         let mins = [mask::<S>(head[2], 63), S::or(high_nibbles::<S>(head[3]), high(head[2]))];
         each!(four in [0 1] {
             let (scales, mins) = (bytes::<S>(scales[four]), bytes::<S>(mins[four]));
             each!(i in [0 1 2 3] {
-                let scale = S::mul_f(d, S::i32(scales[i]));
-                let min = S::mul_f(dmin, S::i32(mins[i]));
-                out.factor(4 * four + i, 0, scale);
-                out.factor(4 * four + i, 1, S::fnma(scale, S::splat_f(16.0), min));
+                out.scale_and_min(4 * four + i, scales[i], mins[i]);
             });
         });
     }
@@ -105,21 +102,20 @@ unsafe fn bytes<S: Simd>(a: S::U) -> [S::U; 4] {
     }
 }
 
-impl Format for Q6_K {
+impl KFormat for Q6_K {
     const DTYPE: DType = DType::Q6_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl KOut<S>) {
         // SAFETY: the caller's; a block is 128 bytes of low 4 bits, 64 of high 2 bits, 16 of scales, d: f16.
         unsafe {
-            let d = S::f16(S::shr::<16>(S::transpose(rows, 194)[3]));
+            out.factors(S::f16(S::shr::<16>(S::transpose(rows, 194)[3])), None);
             let scales = S::transpose(rows, 192);
             each!(four in [0 1 2 3] {
                 // Signed bytes: with the sign bit flipped they are 128 more.
                 let plus_128 = bytes::<S>(S::xor(scales[four], S::splat(0x8080_8080)));
                 each!(i in [0 1 2 3] {
-                    let scale = S::fma(S::i32(plus_128[i]), d, S::mul_f(d, S::splat_f(-128.0)));
-                    out.factor(2 * four + i / 2, i % 2, scale);
+                    out.scale(4 * four + i, S::add(plus_128[i], S::splat((-128i32) as u32)));
                 });
             });
             each!(part in [0 1] {
@@ -145,14 +141,14 @@ impl Format for Q6_K {
     }
 }
 
-impl Format for Q3_K {
+impl KFormat for Q3_K {
     const DTYPE: DType = DType::Q3_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl KOut<S>) {
         // SAFETY: the caller's; a block is 32 bytes of third bits, 64 of low 2 bits, 12 of scales, d: f16.
         unsafe {
-            let d = S::f16(S::shr::<16>(S::transpose(rows, 94)[3]));
+            out.factors(S::f16(S::shr::<16>(S::transpose(rows, 94)[3])), None);
             let [_, a, b, high] = S::transpose(rows, 92);
             let two = |bits: S::U| mask::<S>(bits, 48);
             let scales = [
@@ -164,8 +160,7 @@ impl Format for Q3_K {
             each!(four in [0 1 2 3] {
                 let scales = bytes::<S>(scales[four]);
                 each!(i in [0 1 2 3] {
-                    let scale = S::fma(S::i32(scales[i]), d, S::mul_f(d, S::splat_f(-32.0)));
-                    out.factor(2 * four + i / 2, i % 2, scale);
+                    out.scale(4 * four + i, S::add(scales[i], S::splat((-32i32) as u32)));
                 });
             });
             // The bit that is set is worth 4, and the zero of the kind is 28 above this type's.
@@ -189,24 +184,21 @@ impl Format for Q3_K {
     }
 }
 
-impl Format for Q2_K {
+impl KFormat for Q2_K {
     const DTYPE: DType = DType::Q2_K;
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl Out<S>) {
+    unsafe fn block<S: Simd>(rows: Rows, out: &mut impl KOut<S>) {
         // SAFETY: the caller's; a block is 16 bytes of scales and minimums, 64 of 2 bits, d, dmin: f16.
         unsafe {
             let both = S::transpose(rows, 68)[3];
-            let (d, dmin) = (S::f16(both), S::f16(S::shr::<16>(both)));
+            out.factors(S::f16(both), Some(S::f16(S::shr::<16>(both))));
             let factors = S::transpose(rows, 0);
             each!(four in [0 1 2 3] {
                 let scales = bytes::<S>(mask::<S>(factors[four], 15));
                 let mins = bytes::<S>(high_nibbles::<S>(factors[four]));
                 each!(i in [0 1 2 3] {
-                    let scale = S::mul_f(d, S::i32(scales[i]));
-                    let min = S::mul_f(dmin, S::i32(mins[i]));
-                    out.factor(2 * four + i / 2, i % 2, scale);
-                    out.factor(2 * four + i / 2, 2 + i % 2, S::fnma(scale, S::splat_f(32.0), min));
+                    out.scale_and_min(4 * four + i, scales[i], mins[i]);
                 });
             });
             each!(part in [0 1 2 3] {
